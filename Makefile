@@ -1,0 +1,49 @@
+# `make help` lists the targets. Every path is relative, so the project may lie in a folder with spaces.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# pyenv's interpreters stand first on PATH: uv does not see them through pyenv's shims.
+PYENV_BINS := $(shell for bin in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12*/bin "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.9*/bin; do [ -d "$$bin" ] && printf '%s:' "$$bin"; done)
+export PATH := $(PYENV_BINS)$(PATH)
+# Interpreters that uv has to fetch stay in the project's folder.
+export UV_PYTHON_INSTALL_DIR := .venv/python
+
+AIRFLOW := .venv/airflow/bin/python
+INFRA := .venv/infra/bin/python
+WORKER := .venv/worker/bin/python
+UV := $(shell command -v uv || echo .venv/uv/bin/uv)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+## Environments: one a lock file, made anew when the lock changes
+
+.PHONY: setup
+setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three Python environments
+
+.venv/uv/bin/uv: requirements/uv.lock
+	@sh requirements/fetch-uv.sh
+
+.venv/airflow/lock: requirements/airflow.lock | $(UV)
+	$(call environment,airflow,3.12,$<)
+.venv/infra/lock: requirements/infra.lock | $(UV)
+	$(call environment,infra,3.12,$<)
+.venv/worker/lock: requirements/worker.lock | $(UV)
+	$(call environment,worker,3.9,$<)
+
+define environment
+	@echo "Making the environment .venv/$(1) (Python $(2))"
+	@$(UV) venv --quiet --clear --no-project --python $(2) .venv/$(1)
+	@$(UV) pip sync --quiet --require-hashes --python .venv/$(1)/bin/python $(3)
+	@cp $(3) $@
+endef
+
+.PHONY: lock
+LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate
+lock: | $(UV) ## Resolve the lock files anew from the .in files
+	$(LOCK) --universal requirements/uv.in -o requirements/uv.lock
+	$(LOCK) --python-version 3.12 --constraint requirements/constraints-3.3.1.txt requirements/airflow.in -o requirements/airflow.lock
+	$(LOCK) --python-version 3.12 requirements/infra.in -o requirements/infra.lock
+	$(LOCK) --python-version 3.9 worker_image/requirements.in -o worker_image/requirements.lock
+	$(LOCK) --python-version 3.9 --constraint worker_image/requirements.lock requirements/worker.in -o requirements/worker.lock
