@@ -1,0 +1,165 @@
+"""The audio bucket as the Airflow side sees it: listings, manifests and what the worker left there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from itertools import batched
+from typing import IO, Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from transcription import layout, manifest
+from transcription.accounting import Evidence, Outcome, is_transcribed, outcome
+from transcription.manifest import Line
+from transcription.planning import Recording
+
+THREADS = 32
+_DELETE_BATCH = 1000  # S3's limit for one DeleteObjects call
+_IN_FLIGHT = 4 * THREADS
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Bucket:
+    """The audio bucket. Every method may raise botocore's ClientError for what S3 refuses."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        config = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=THREADS)
+        self._s3 = boto3.client("s3", config=config)
+
+    def objects(self, prefix: str) -> Iterator[Recording]:
+        """Every object under the prefix, page after page, in key order; folder markers too."""
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+            for item in page.get("Contents", ()):
+                yield Recording(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
+
+    def with_upload_time(self, processed: Iterable[Recording]) -> Iterator[Recording]:
+        """Recordings of `processed/` with the time at which the user uploaded them.
+
+        The worker keeps it in the metadata of the copy; one without counts from when it was moved.
+        """
+        for recording, head in self._in_parallel(lambda recording: self._head(recording.key), processed):
+            uploaded = (head or {}).get("Metadata", {}).get("uploaded")
+            yield Recording(
+                recording.key,
+                recording.etag,
+                recording.size,
+                datetime.fromisoformat(uploaded) if uploaded else recording.uploaded,
+            )
+
+    def write_manifests(self, prefix: str, bodies: list[bytes]) -> None:
+        """Put a run's manifests, and delete those that an earlier plan of the run left."""
+        self.delete(prefix)
+
+        def put(numbered: tuple[int, bytes]) -> None:
+            index, body = numbered
+            self._s3.put_object(
+                Bucket=self.name, Key=f"{prefix}{index}", Body=body, ContentType="application/jsonl"
+            )
+
+        for _ in self._in_parallel(put, enumerate(bodies)):
+            pass
+
+    def manifests(self, prefix: str) -> Iterator[Line]:
+        """Every planned file of a run, manifest by manifest."""
+        for item in self.objects(prefix):
+            yield from self._manifest(item.key)
+
+    def _manifest(self, key: str) -> Iterator[Line]:
+        return manifest.from_bytes(self._s3.get_object(Bucket=self.name, Key=key)["Body"].read())
+
+    def claimed_by_others(self, prefix: str, live_since: datetime) -> set[str]:
+        """Source keys that other runs have in their manifests.
+
+        Args:
+            prefix: The own run's manifest prefix.
+            live_since: Older manifests are abandoned and claim nothing.
+        """
+        claimed: set[str] = set()
+        for item in self.objects(layout.MANIFESTS):
+            if item.uploaded >= live_since and not item.key.startswith(prefix):
+                try:
+                    claimed.update(line.source_key for line in self._manifest(item.key))
+                except self._s3.exceptions.NoSuchKey:  # that run has just ended
+                    continue
+        return claimed
+
+    def outcomes(
+        self, lines: Iterable[Line], waiting: Mapping[str, str], manifest_prefix: str
+    ) -> Iterator[Outcome]:
+        """What became of each planned file.
+
+        Args:
+            lines: The planned files.
+            waiting: ETags of what is now in `input/`, by key.
+            manifest_prefix: The run's.
+        """
+
+        def judge(line: Line) -> Outcome:
+            found = self._evidence(line, waiting)
+            if not is_transcribed(line, found, manifest_prefix):
+                found = self._evidence_of_failure(line, found)
+            return outcome(line, found, manifest_prefix)
+
+        return (result for _, result in self._in_parallel(judge, lines))
+
+    def _evidence(self, line: Line, waiting: Mapping[str, str]) -> Evidence:
+        transcript = self._head(line.transcript_key)
+        processed = self._head(line.processed_key)
+        if line.in_place:
+            waiting_etag = processed["ETag"].strip('"') if processed else None
+        else:
+            waiting_etag = waiting.get(line.source_key)
+        return Evidence(
+            waiting_etag=waiting_etag,
+            transcript=transcript["Metadata"] if transcript and transcript["ContentLength"] else {},
+            processed=processed["Metadata"] if processed else {},
+        )
+
+    def _evidence_of_failure(self, line: Line, found: Evidence) -> Evidence:
+        failed = self._head(line.failed_key)
+        return replace(found, error=self._json(line.error_key), failed=failed["Metadata"] if failed else {})
+
+    def put_json(self, key: str, file: IO[bytes]) -> None:
+        """Upload a JSON document from an open file."""
+        self._s3.upload_fileobj(file, self.name, key, ExtraArgs={"ContentType": "application/json"})
+
+    def delete(self, prefix: str) -> None:
+        """Delete everything under the prefix."""
+        for items in batched(self.objects(prefix), _DELETE_BATCH):
+            keys = [{"Key": item.key} for item in items]
+            answer = self._s3.delete_objects(Bucket=self.name, Delete={"Objects": keys, "Quiet": True})
+            for error in answer.get("Errors", ()):
+                raise RuntimeError(f"S3 could not delete {error['Key']!r}: {error.get('Message')}")
+
+    def _head(self, key: str) -> dict[str, Any] | None:
+        try:
+            return self._s3.head_object(Bucket=self.name, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+                return None
+            raise
+
+    def _json(self, key: str) -> dict[str, Any]:
+        try:
+            return json.loads(self._s3.get_object(Bucket=self.name, Key=key)["Body"].read())
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+                return {}
+            raise
+
+    def _in_parallel(
+        self, call: Callable[[Item], Result], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Result]]:
+        """Each item with the call's result, in order, a bounded number of calls ahead."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            for some in batched(items, _IN_FLIGHT):
+                yield from zip(some, pool.map(call, some), strict=True)

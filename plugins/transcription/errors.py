@@ -1,0 +1,21 @@
+"""What can go wrong on the Airflow side, each with a sentence that says what to do next."""
+
+from __future__ import annotations
+
+from airflow.sdk.exceptions import AirflowFailException
+
+
+class SettingError(AirflowFailException):
+    """A setting or param is missing or out of range."""
+
+
+class PlanMissing(AirflowFailException):
+    """A task needs the plan of its run, and the run has none."""
+
+
+class FilesMissing(AirflowFailException):
+    """Planned recordings have neither a transcript nor a reason why they cannot have one."""
+
+
+class JobFailed(AirflowFailException):
+    """The Batch job, or some of its children, failed."""

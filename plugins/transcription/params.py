@@ -1,0 +1,95 @@
+"""The DAG's params: what a user may set for one run. Airflow's trigger form shows and checks them."""
+
+from __future__ import annotations
+
+from airflow.sdk import Param
+
+from transcription.planning import MAX_CHILDREN
+
+PARAMS = {
+    "prefix": Param(
+        "",
+        type="string",
+        title="Folder",
+        description="Only what lies under `input/` + this, for example `calls/2026/`. Empty: everything.",
+        section="What to transcribe",
+    ),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description="Plan and estimate only: no job is submitted.",
+        section="What to transcribe",
+    ),
+    "output_formats": Param(
+        [],
+        type="array",
+        items={"type": "string", "enum": ["json", "srt", "vtt"]},
+        examples=["json", "srt", "vtt"],
+        title="More outputs",
+        description="Beside the plain text: words with times (json), captions (srt, vtt).",
+        section="What to transcribe",
+    ),
+    "max_instances": Param(
+        20,
+        type="integer",
+        minimum=1,
+        maximum=MAX_CHILDREN,
+        title="Children at most",
+        description="Upper limit of the array job's size. How many run at once is the compute environment's limit.",
+        section="How much at once",
+    ),
+    "audio_minutes_per_child": Param(
+        60,
+        type="number",
+        exclusiveMinimum=0,
+        title="Minutes of audio per child",
+        description="Less starts more containers: sooner done, but each start is paid for.",
+        section="How much at once",
+    ),
+    "model": Param(
+        None,
+        type=["null", "string"],
+        title="Model",
+        description="A built-in name, or `s3://bucket/models/name/model.tflite`. Empty: the image's own.",
+        section="Model and decoder",
+    ),
+    "scorer": Param(
+        None,
+        type=["null", "string"],
+        title="Scorer",
+        description="`s3://…`, or `none`. Empty: the model's own.",
+        section="Model and decoder",
+    ),
+    "hot_words": Param(
+        None,
+        type=["null", "object"],
+        additionalProperties={"type": "number"},
+        title="Hot-words",
+        description='Words with boosts, for example {"voicemail": 7.5}. They need a scorer.',
+        section="Model and decoder",
+    ),
+    "beam_width": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=10_000,
+        title="Beam width",
+        description="Wider is slower and may be more accurate. Empty: the model's own.",
+        section="Model and decoder",
+    ),
+    "lm_alpha": Param(
+        None,
+        type=["null", "number"],
+        title="LM alpha",
+        description="Weight of the scorer's language model. Empty: the scorer's own.",
+        section="Model and decoder",
+    ),
+    "lm_beta": Param(
+        None,
+        type=["null", "number"],
+        title="LM beta",
+        description="Bonus for each word. Empty: the scorer's own.",
+        section="Model and decoder",
+    ),
+}

@@ -1,0 +1,173 @@
+"""From a listing of the bucket to the manifests of the Batch children. Pure functions.
+
+A million recordings must fit in a small MWAA worker, so a recording is one slotted object, and the
+lists are passed through once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from transcription import layout
+from transcription.manifest import Line
+from transcription.settings import Settings
+
+MAX_CHILDREN = 10_000
+"""Largest array job: https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html"""
+
+# Bytes that a second of audio usually takes, by extension; all others count as 16 kHz 16-bit mono.
+# Only for balance and estimate: nobody decodes a file to plan it.
+_BYTES_PER_SECOND = {
+    **dict.fromkeys(
+        [".mp3", ".m4a", ".m4b", ".aac", ".ogg", ".oga", ".opus", ".webm", ".weba", ".wma"], 12_000
+    ),
+    **dict.fromkeys([".mp2", ".mpga", ".ac3", ".mka"], 16_000),
+    **dict.fromkeys([".flac", ".ape", ".wv", ".tta"], 20_000),
+    **dict.fromkeys([".amr", ".awb", ".gsm", ".3ga", ".spx", ".dss"], 1_600),
+    **dict.fromkeys(
+        [".mp4", ".m4v", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".qt"], 250_000
+    ),
+}
+_WAV_BYTES_PER_SECOND = 32_000
+_OVERHEAD_SECONDS = 2.0  # requests and start of decoding, as seconds of audio
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """An object of the bucket that may be transcribed."""
+
+    key: str
+    etag: str
+    size: int
+    uploaded: datetime
+    """When the user put it; for one in `processed/`, its upload time before it was moved."""
+
+    @property
+    def name(self) -> str:
+        """The key without `input/` or `processed/`."""
+        return self.key.partition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Unplanned:
+    """An object that the run leaves alone, and why."""
+
+    key: str
+    reason: str
+
+
+def manifest_lines(recordings: Iterable[Recording]) -> tuple[list[Line], list[Unplanned]]:
+    """Give every recording its keys.
+
+    A transcript's name is the recording's without its last extension. Where two would share one
+    (`a.wav`, `a.mp3`, or the captions of `a` and a recording `a.json.wav`), the later in key order
+    keeps its whole name. A name so long that one of its keys would pass S3's limit is not planned.
+    """
+    lines: list[Line] = []
+    left: list[Unplanned] = []
+    taken: set[str] = set()
+    for recording in sorted(recordings, key=lambda recording: (recording.name, recording.key)):
+        name = recording.name
+        stem = posixpath.splitext(name)[0]
+        transcript = next((base for base in (stem, name) if not _outputs(base) & taken), None)
+        if transcript is None:
+            left.append(
+                Unplanned(
+                    recording.key, "another recording of this run has a transcript of this name; rename it"
+                )
+            )
+            continue
+        line = Line(
+            source_key=recording.key,
+            source_etag=recording.etag,
+            source_size=recording.size,
+            uploaded=recording.uploaded,
+            transcript_key=layout.OUTPUT + transcript,
+            processed_key=layout.PROCESSED + name,
+            failed_key=layout.FAILED + name,
+        )
+        longest = max(
+            line.error_key, line.transcript_key + layout.CAPTION_SUFFIXES[0], line.processed_key, key=_bytes
+        )
+        if _bytes(longest) > layout.MAX_KEY_BYTES:
+            over = _bytes(longest) - layout.MAX_KEY_BYTES
+            left.append(
+                Unplanned(
+                    recording.key,
+                    f"its name is too long for the keys made from it; shorten it by {over} bytes",
+                )
+            )
+            continue
+        taken |= _outputs(transcript)
+        lines.append(line)
+    return lines, left
+
+
+def _outputs(transcript: str) -> set[str]:
+    return {transcript, *(transcript + suffix for suffix in layout.CAPTION_SUFFIXES)}
+
+
+def _bytes(key: str) -> int:
+    return len(key.encode())
+
+
+def child_count(
+    audio_seconds: float, files: int, *, max_instances: int, audio_minutes_per_child: float
+) -> int:
+    """How many children to start: enough work for each, at most `max_instances`, never more than files.
+
+    Args:
+        audio_seconds: Audio of the whole run.
+        files: Number of recordings, at least 1.
+        max_instances: The user's limit, 1 to `MAX_CHILDREN`.
+        audio_minutes_per_child: Audio that makes the start of a container worth its cost. AWS advises
+            3 to 5 minutes of run time at least:
+            https://docs.aws.amazon.com/batch/latest/userguide/best-practices.html
+    """
+    wanted = math.ceil(audio_seconds / (audio_minutes_per_child * 60))
+    return max(1, min(wanted, max_instances, files))
+
+
+def split(lines: Iterable[Line], children: int) -> list[list[Line]]:
+    """Share the files out so that the children end at about the same time.
+
+    Largest first onto the least loaded child (Graham's LPT rule: at most 4/3 of the best makespan,
+    doi:10.1137/0117039). Every child gets at least one file if there are as many files as children.
+    """
+    shares: list[list[Line]] = [[] for _ in range(children)]
+    load = [(0.0, child) for child in range(children)]
+    for line in sorted(lines, key=_work, reverse=True):
+        least, child = load[0]
+        shares[child].append(line)
+        heapq.heapreplace(load, (least + _work(line), child))
+    return shares
+
+
+def _work(line: Line) -> float:
+    return audio_seconds(line) + _OVERHEAD_SECONDS
+
+
+def audio_seconds(line: Line) -> float:
+    """Estimated duration of a recording in seconds: its size over its extension's usual bit rate."""
+    return line.source_size / _BYTES_PER_SECOND.get(layout.extension(line.source_key), _WAV_BYTES_PER_SECOND)
+
+
+def estimated_usd(audio_seconds: float, children: int, settings: Settings) -> float:
+    """Cost of the run's containers in US dollars, before it starts; a minute a child is the least AWS bills."""
+    container_seconds = audio_seconds * settings.cpu_seconds_per_audio_second / settings.vcpus_per_child
+    billed = max(container_seconds + children * settings.child_start_seconds, children * 60)
+    return container_usd(billed, settings)
+
+
+def container_usd(seconds: float, settings: Settings) -> float:
+    """Price of that many seconds of a child's container in US dollars."""
+    hourly = (
+        settings.vcpus_per_child * settings.usd_per_vcpu_hour
+        + settings.memory_gb_per_child * settings.usd_per_gb_hour
+    )
+    return seconds / 3600 * hourly

@@ -1,0 +1,80 @@
+"""Every setting of the Airflow side, in one place.
+
+They are options of the section `[transcription]` of Airflow's configuration. Amazon MWAA passes its
+`airflow_configuration_options` as environment variables (`transcription.bucket` becomes
+`AIRFLOW__TRANSCRIPTION__BUCKET`), so the code knows no name of any deployment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_type_hints
+
+from airflow.sdk import conf
+from airflow.sdk.exceptions import AirflowConfigException
+
+from transcription.errors import SettingError
+
+SECTION = "transcription"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where the pipeline runs and what an hour of it costs."""
+
+    bucket: str
+    """Name of the audio bucket."""
+    job_queue: str
+    """Name or ARN of the Batch job queue."""
+    job_definition: str
+    """Name or ARN of the Batch job definition that runs the worker."""
+    vcpus_per_child: float = 2.0
+    """vCPUs of one child, as in the job definition: for the cost estimate."""
+    memory_gb_per_child: float = 4.0
+    """Memory of one child in GB, as in the job definition: for the cost estimate."""
+    usd_per_vcpu_hour: float = 0.04048
+    """Price of a vCPU hour (Fargate on demand, Linux x86, us-east-1, 2026)."""
+    usd_per_gb_hour: float = 0.004445
+    """Price of a GB of memory for an hour (Fargate on demand, Linux x86, us-east-1, 2026)."""
+    cpu_seconds_per_audio_second: float = 0.13
+    """Real-time factor of the model on one vCPU, for the estimate before a run."""
+    child_start_seconds: float = 60.0
+    """Image pull, start and model load of a child, for the estimate before a run."""
+    poll_seconds: float = 30.0
+    """Time between two looks at the Batch job."""
+    deadline_hours: float = 24.0
+    """A job that has not ended by then is stopped."""
+    notification_topic_arn: str = ""
+    """SNS topic that gets each run's summary; empty: none."""
+    metrics_namespace: str = ""
+    """CloudWatch namespace for the counts of each run; empty: none."""
+
+
+def load() -> Settings:
+    """Read the settings from Airflow's configuration.
+
+    Raises:
+        SettingError: a required option is missing, or one is no number where a number is needed.
+    """
+    types = get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    for field in fields(Settings):
+        try:
+            text = conf.get(SECTION, field.name)
+        except AirflowConfigException:
+            text = ""
+        if not text:
+            if field.default is MISSING:
+                raise SettingError(
+                    f"The Airflow configuration lacks the option {field.name!r} of section [{SECTION}]. "
+                    f"Set it as `{SECTION}.{field.name}` in the MWAA environment's configuration options, "
+                    f"or as the variable AIRFLOW__{SECTION.upper()}__{field.name.upper()}."
+                )
+            continue
+        try:
+            values[field.name] = types[field.name](text)
+        except ValueError:
+            raise SettingError(
+                f"The option {field.name!r} of section [{SECTION}] is {text!r}, which is no number."
+            ) from None
+    return Settings(**values)

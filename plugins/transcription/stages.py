@@ -1,0 +1,185 @@
+"""What the tasks `sense_input`, `plan` and `verify` do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import boto3
+from airflow import __version__ as airflow_version
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from transcription import layout, manifest, planning, settings
+from transcription.accounting import Outcome, Totals
+from transcription.bucket import Bucket
+from transcription.errors import FilesMissing, PlanMissing
+from transcription.planning import Recording, Unplanned
+from transcription.selection import Interval, Selection
+
+log = logging.getLogger(__name__)
+
+_NAMED = 100  # files that a log or message names; the report has them all
+
+
+def has_input(context: Context) -> bool:
+    """Whether there is a recording for this run. Nothing is paid for where there is none."""
+    bucket = Bucket(settings.load().bucket)
+    selection = _selection(context)
+    if any(isinstance(item, Recording) for item in selection.objects(bucket)):
+        return True
+    log.info("No recording waits under s3://%s/%s%s.", bucket.name, layout.INPUT, selection.prefix)
+    return False
+
+
+def make_plan(context: Context) -> dict[str, Any]:
+    """Write the run's manifests and return the plan's summary, small enough for an XCom.
+
+    Raises:
+        AirflowSkipException: nothing is left to transcribe.
+    """
+    options = settings.load()
+    bucket = Bucket(options.bucket)
+    selection = _selection(context)
+    params = context["params"]
+    prefix = layout.manifest_prefix(context["run_id"])
+
+    recordings: list[Recording] = []
+    left: list[Unplanned] = []
+    live_since = datetime.now(UTC) - timedelta(hours=options.deadline_hours)
+    for item in selection.objects(bucket, claimed=bucket.claimed_by_others(prefix, live_since)):
+        (recordings if isinstance(item, Recording) else left).append(item)
+    lines, unplanned = planning.manifest_lines(recordings)
+    left += unplanned
+    for item in islice(left, _NAMED):
+        log.warning("Left alone: %r: %s.", item.key, item.reason)
+    if not lines:
+        raise AirflowSkipException("No recording is left to transcribe.")
+
+    audio_seconds = sum(map(planning.audio_seconds, lines))
+    children = planning.child_count(
+        audio_seconds,
+        len(lines),
+        max_instances=params["max_instances"],
+        audio_minutes_per_child=params["audio_minutes_per_child"],
+    )
+    bodies = [manifest.to_bytes(share) for share in planning.split(lines, children)]
+    summary = {
+        "manifest_prefix": prefix,
+        "digest": manifest.digest(bodies),
+        "files": len(lines),
+        "children": children,
+        "left_alone": len(left),
+        "estimated_audio_hours": round(audio_seconds / 3600, 3),
+        "estimated_usd": round(planning.estimated_usd(audio_seconds, children, options), 4),
+        "dry_run": params["dry_run"],
+    }
+    if not params["dry_run"]:
+        bucket.write_manifests(prefix, bodies)
+    log.info(
+        "%(files)d recordings, about %(estimated_audio_hours)s hours of audio, for %(children)d children; "
+        "about %(estimated_usd)s US dollars of compute.",
+        summary,
+    )
+    return summary
+
+
+def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Context) -> dict[str, Any]:
+    """Account for every planned file, write the report, remove the manifests; return the totals.
+
+    Raises:
+        FilesMissing: some have neither a transcript nor a reason why not.
+        PlanMissing: the run has no plan, or was accounted for before.
+    """
+    if not plan:
+        raise PlanMissing(
+            "The run has no plan to verify. Run the whole DAG, or run `plan`, `submit` and `wait` first under "
+            "the same run id: `airflow tasks test transcription verify RUN_ID`."
+        )
+    options = settings.load()
+    bucket = Bucket(options.bucket)
+    prefix = plan["manifest_prefix"]
+    waiting = {item.key: item.etag for item in bucket.objects(layout.INPUT + _selection(context).prefix)}
+
+    totals = Totals()
+    missing: list[Outcome] = []
+    with tempfile.TemporaryFile() as report:
+        report.write(b'{"schema": 1,\n"files": [')
+        comma = b"\n"
+        for result in bucket.outcomes(bucket.manifests(prefix), waiting, prefix):
+            totals.add(result)
+            report.write(comma + json.dumps(result.to_json()).encode())
+            comma = b",\n"
+            if result.state != "transcribed":
+                log.warning(
+                    "%s: %r: %s.",
+                    result.state.capitalize(),
+                    result.line.source_key,
+                    result.reason.rstrip("."),
+                )
+            if result.state == "missing" and len(missing) < _NAMED:
+                missing.append(result)
+        accounted = sum(totals.states.values())
+        if accounted != plan["files"]:
+            raise PlanMissing(
+                f"The manifests under {prefix} name {accounted} files and the plan {plan['files']}: they were "
+                f"removed, most likely because the run was verified before (see {layout.report_key(context['run_id'])}). "
+                "Clear `plan` and what follows it to do what is left."
+            )
+        summary = {
+            "run_id": context["run_id"],
+            **totals.to_json(),
+            "estimated_usd": round(_container_usd(job_id, options), 4),
+            "left_alone": plan["left_alone"],
+            "children": plan["children"],
+            "batch_job": job_id,
+            "airflow": airflow_version,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        report.write(b"\n],\n" + json.dumps(summary, indent=1)[1:].encode())
+        report.seek(0)
+        key = layout.report_key(context["run_id"])
+        bucket.put_json(key, report)
+    bucket.delete(prefix)
+    log.info("Report: s3://%s/%s: %s", bucket.name, key, summary["files"])
+    if missing:
+        named = "".join(f"\n  {result.line.source_key!r}: {result.reason}" for result in missing)
+        raise FilesMissing(
+            f"{totals.states['missing']} of {accounted} recordings have no transcript and no reason why not:{named}\n"
+            "Nothing is lost. Clear the run to plan and do just what is left."
+        )
+    return summary
+
+
+def _selection(context: Context) -> Selection:
+    dag_run = context["dag_run"]
+    interval = None
+    if dag_run.run_type == "backfill" and dag_run.data_interval_start and dag_run.data_interval_end:
+        interval = Interval(start=dag_run.data_interval_start, end=dag_run.data_interval_end)
+    return Selection(
+        prefix=context["params"]["prefix"].removeprefix(layout.INPUT).lstrip("/"), interval=interval
+    )
+
+
+def _container_usd(job_id: str | None, options: settings.Settings) -> float:
+    """Cost of the job's containers by the time that their last attempts ran, in US dollars."""
+    if not job_id:
+        return 0.0
+    batch = boto3.client("batch")
+    jobs = [
+        job
+        for status in ("SUCCEEDED", "FAILED")
+        for page in batch.get_paginator("list_jobs").paginate(arrayJobId=job_id, jobStatus=status)
+        for job in page["jobSummaryList"]
+    ] or batch.describe_jobs(jobs=[job_id])["jobs"]
+    seconds = sum(
+        max(60.0, (job["stoppedAt"] - job["startedAt"]) / 1000)
+        for job in jobs
+        if job.get("startedAt") and job.get("stoppedAt")
+    )
+    return planning.container_usd(seconds, options)

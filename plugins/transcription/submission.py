@@ -1,0 +1,134 @@
+"""The one Batch job of a run: found if it is there, submitted if it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airflow.providers.amazon.aws.operators.batch import BatchOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from transcription import layout, settings
+from transcription.errors import PlanMissing
+
+ACTIVE = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
+_STORE_KEY = "batch_job"
+
+
+def container_environment(
+    bucket: str, manifest_prefix: str, params: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    """The worker's settings for this run, as Batch's `containerOverrides.environment`.
+
+    What the user did not set is not passed, so that the image's own default holds.
+    """
+    chosen = {
+        "S3_BUCKET_NAME": bucket,
+        "MANIFEST_PREFIX": manifest_prefix,
+        "MODEL": params.get("model"),
+        "SCORER": params.get("scorer"),
+        "HOT_WORDS": json.dumps(params["hot_words"]) if params.get("hot_words") else None,
+        "BEAM_WIDTH": params.get("beam_width"),
+        "LM_ALPHA": params.get("lm_alpha"),
+        "LM_BETA": params.get("lm_beta"),
+        "OUTPUT_FORMATS": ",".join(params.get("output_formats") or ()),
+    }
+    return [{"name": name, "value": str(value)} for name, value in chosen.items() if value not in (None, "")]
+
+
+def job_name(run_id: str, digest: str) -> str:
+    """Name of the run's job: the same plan of the same run gives the same name, at most 103 characters."""
+    return f"{_job_name_start(run_id)}{digest}"
+
+
+def _job_name_start(run_id: str) -> str:
+    return f"transcription-{layout.run_folder(run_id)}-"
+
+
+class SubmitOnce(BatchOperator):
+    """Submits the run's array job, or adopts the one that the run already has.
+
+    `SubmitJob` has no idempotency token. So a retry, or a task whose worker died between the
+    submission and its record, looks for the job first: in the task's state store, then by its name,
+    which is made of the run and the hash of its manifests. A live job of an earlier plan of the run is
+    stopped before a new one starts: a run has one live job at most.
+
+    Args:
+        plan: What the `plan` task returned (templated).
+    """
+
+    template_fields = (*BatchOperator.template_fields, "plan")
+
+    def __init__(self, *, plan: Any, **kwargs: Any) -> None:
+        super().__init__(
+            job_name="",
+            job_queue="",
+            job_definition="",
+            aws_conn_id=None,
+            deferrable=False,
+            wait_for_completion=False,
+            **kwargs,
+        )
+        self.plan = plan
+
+    def execute(self, context: Context) -> str:
+        """Return the id of the run's Batch job."""
+        if not self.plan:
+            raise PlanMissing(
+                "The run has no plan, so there is nothing to submit. Run the whole DAG, or run `plan` first "
+                "under the same run id: `airflow tasks test transcription plan RUN_ID`, then "
+                "`airflow tasks test transcription submit RUN_ID`."
+            )
+        if self.plan["dry_run"]:
+            raise AirflowSkipException("A dry run: the plan is made, and nothing is submitted.")
+        options = settings.load()
+        self.job_queue = options.job_queue
+        self.job_definition = options.job_definition
+        self.job_name = job_name(context["run_id"], self.plan["digest"])
+        self.container_overrides = {
+            "environment": container_environment(
+                options.bucket, self.plan["manifest_prefix"], context["params"]
+            )
+        }
+        if self.plan["children"] > 1:  # an array has two children at least
+            self.array_properties = {"size": self.plan["children"]}
+        self.job_id = self._existing_job(context)
+        if self.job_id:
+            self.log.info("The run already has the Batch job %s: adopting it.", self.job_id)
+        else:
+            super().execute(context)
+        context["task_state_store"].set(_STORE_KEY, {"name": self.job_name, "id": self.job_id})
+        return str(self.job_id)
+
+    def _existing_job(self, context: Context) -> str | None:
+        """Id of the run's live or succeeded job of this very plan."""
+        stored = context["task_state_store"].get(_STORE_KEY)
+        if isinstance(stored, dict) and stored.get("name") == self.job_name:
+            known = self.hook.client.describe_jobs(jobs=[stored["id"]])["jobs"]
+            if known and known[0]["status"] != "FAILED":
+                return str(stored["id"])
+        adopted = None
+        for job in self._jobs_of(context["run_id"]):
+            if job["jobName"] == self.job_name and job["status"] != "FAILED":
+                adopted = adopted or job["jobId"]
+            elif job["status"] in ACTIVE:
+                self.log.warning("Stopping job %s of an earlier plan of this run.", job["jobId"])
+                self.hook.client.terminate_job(
+                    jobId=job["jobId"], reason="The run was planned anew: another job takes its place."
+                )
+        return adopted
+
+    def _jobs_of(self, run_id: str) -> Iterator[dict[str, Any]]:
+        pages = self.hook.client.get_paginator("list_jobs").paginate(
+            jobQueue=self.job_queue,
+            filters=[{"name": "JOB_NAME", "values": [f"{_job_name_start(run_id)}*"]}],
+        )
+        for page in pages:
+            yield from page["jobSummaryList"]
+
+    def on_kill(self) -> None:
+        """Stop the job that was just submitted when the task is killed."""
+        if self.job_id:
+            super().on_kill()

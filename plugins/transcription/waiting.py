@@ -1,0 +1,166 @@
+"""Waiting for the array job without holding a worker slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import batched
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.batch_client import BatchClientHook
+from airflow.sdk import BaseSensorOperator, Context
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from botocore.exceptions import BotoCoreError, ClientError
+
+from transcription import settings
+from transcription.errors import JobFailed, PlanMissing
+
+FINAL = ("SUCCEEDED", "FAILED")
+_FAILED_LOOKS = 20  # so many in a row, and waiting gives up; the job itself goes on
+_NAMED_CHILDREN = 50
+_DESCRIBE_BATCH = 100  # Batch's limit for one DescribeJobs call
+
+
+class ArrayJobSensor(BaseSensorOperator):
+    """Waits until the Batch job has ended; deferred from the first look on.
+
+    Args:
+        job_id: Id of the job (templated).
+    """
+
+    template_fields = ("job_id",)
+
+    def __init__(self, *, job_id: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+
+    def execute(self, context: Context) -> None:
+        """Defer to the triggerer."""
+        if not self.job_id:
+            raise PlanMissing(
+                "The run has no Batch job to wait for. Run the whole DAG, or run `plan` and `submit` first "
+                "under the same run id: `airflow tasks test transcription submit RUN_ID`, then "
+                "`airflow tasks test transcription wait RUN_ID`."
+            )
+        options = settings.load()
+        self.defer(
+            trigger=ArrayJobTrigger(
+                job_id=self.job_id,
+                poll_seconds=options.poll_seconds,
+                deadline=(datetime.now(UTC) + timedelta(hours=options.deadline_hours)).isoformat(),
+            ),
+            method_name="execute_complete",
+        )
+
+    def execute_complete(self, context: Context, event: dict[str, str]) -> None:
+        """Name each failed child, and fail if the job did.
+
+        Raises:
+            JobFailed: the job failed, vanished, or did not end before the deadline.
+        """
+        if event["status"] == "SUCCEEDED":
+            self.log.info("The Batch job %s is done.", self.job_id)
+            return
+        for named, child in enumerate(failed_children(BatchClientHook(aws_conn_id=None).client, self.job_id)):
+            if named == _NAMED_CHILDREN:
+                self.log.error("… and more: see the job %s in the AWS Batch console.", self.job_id)
+                break
+            self.log.error("%s", child)
+        raise JobFailed(
+            f"The Batch job {self.job_id} ended as {event['status']}: {event['reason']} "
+            "The task `verify` says which recordings are left; clear the run to do just those."
+        )
+
+
+def failed_children(client: Any, job_id: str) -> Iterator[str]:
+    """A line for each failed child of the job, or for the job itself if it is no array."""
+    pages = client.get_paginator("list_jobs").paginate(arrayJobId=job_id, jobStatus="FAILED")
+    children = [job["jobId"] for page in pages for job in page["jobSummaryList"]]
+    for ids in batched(children or [job_id], _DESCRIBE_BATCH):
+        for job in client.describe_jobs(jobs=list(ids))["jobs"]:
+            container = job.get("container", {})
+            reason = job.get("statusReason") or container.get("reason") or "no reason given"
+            yield (
+                f"Failed: {job['jobId']}: {reason} (exit code {container.get('exitCode', 'none')}, "
+                f"attempts {len(job.get('attempts', ())) or 'none'}, "
+                f"log stream {container.get('logStreamName', 'none')})"
+            )
+
+
+class ArrayJobTrigger(BaseTrigger):
+    """Looks at the Batch job until it has ended, and logs each change.
+
+    It may be restarted, or run twice, at any time without harm to the job. Only a user's kill of the
+    task stops the job. It never raises for what AWS answers: the event says how the job ended.
+
+    Args:
+        job_id: Id of the job.
+        poll_seconds: Time between two looks.
+        deadline: When to give up and stop the job, ISO 8601 with offset.
+    """
+
+    def __init__(self, *, job_id: str, poll_seconds: float, deadline: str) -> None:
+        super().__init__()
+        self.job_id = job_id
+        self.poll_seconds = poll_seconds
+        self.deadline = deadline
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments, for the triggerer that takes over."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {"job_id": self.job_id, "poll_seconds": self.poll_seconds, "deadline": self.deadline},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: the job's last status with its reason."""
+        async with await self._hook().get_async_conn() as client:
+            failed_looks, progress = 0, ""
+            while True:
+                try:
+                    jobs = (await client.describe_jobs(jobs=[self.job_id]))["jobs"]
+                    failed_looks = 0
+                except (ClientError, BotoCoreError) as error:
+                    failed_looks += 1
+                    self.log.warning("Look %d at job %s failed: %s", failed_looks, self.job_id, error)
+                    if failed_looks == _FAILED_LOOKS:
+                        yield self._event("UNKNOWN", f"AWS Batch could not be asked: {error}.")
+                        return
+                else:
+                    if not jobs:
+                        yield self._event("UNKNOWN", "AWS Batch knows no such job.")
+                        return
+                    job = jobs[0]
+                    if job["status"] in FINAL:
+                        yield self._event(job["status"], job.get("statusReason", "no reason given."))
+                        return
+                    if (now := progress_of(job)) != progress:
+                        self.log.info("%s", now)
+                        progress = now
+                if datetime.now(UTC) > datetime.fromisoformat(self.deadline):
+                    await client.terminate_job(jobId=self.job_id, reason="The deadline passed.")
+                    yield self._event("STOPPED", f"it had not ended by {self.deadline}, the deadline.")
+                    return
+                await asyncio.sleep(self.poll_seconds)
+
+    async def on_kill(self) -> None:
+        """Stop the job and its children when a user kills the task."""
+        async with await self._hook().get_async_conn() as client:
+            await client.terminate_job(jobId=self.job_id, reason="A user stopped the task `wait` in Airflow.")
+        self.log.info("Stopped the Batch job %s.", self.job_id)
+
+    def _hook(self) -> BatchClientHook:
+        return BatchClientHook(aws_conn_id=None)
+
+    def _event(self, status: str, reason: str) -> TriggerEvent:
+        return TriggerEvent({"status": status, "reason": reason})
+
+
+def progress_of(job: dict[str, Any]) -> str:
+    """A line that says where the job stands: its children by status, or its own status."""
+    summary = job.get("arrayProperties", {}).get("statusSummary")
+    if not summary:
+        return f"Job {job['jobId']}: {job['status']}"
+    children = ", ".join(f"{count} {status}" for status, count in summary.items() if count)
+    return f"Job {job['jobId']}: {job['status']}; children: {children or 'none yet'}"
