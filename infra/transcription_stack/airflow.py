@@ -1,0 +1,264 @@
+"""The Amazon MWAA environment and what Airflow's tasks may do."""
+
+from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_mwaa as mwaa
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from .airflow_code import AirflowCode
+from .batch import TranscriptionBatch
+from .logs import log_group
+from .network import Network
+from .settings import Settings
+
+# Amazon MWAA names a log group after the environment and these.
+LOG_KINDS = ("DAGProcessing", "Scheduler", "Task", "WebServer", "Worker")
+
+
+class Airflow(Construct):
+    """Airflow 3 as a managed service, told where the pipeline's bucket, queue and worker are."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        network: Network,
+        audio_bucket: s3.IBucket,
+        code_bucket: s3.IBucket,
+        code: AirflowCode,
+        transcription: TranscriptionBatch,
+        notifications: sns.ITopic,
+        metrics_namespace: str,
+        key: kms.IKey,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self._stack = Stack.of(self)
+
+        # Airflow would make these itself, to be kept for ever.
+        groups = [
+            log_group(self, f"{kind}Logs", name=f"airflow-{settings.environment_name}-{kind}", settings=settings, key=key)
+            for kind in LOG_KINDS
+        ]
+        self.role = self._execution_role(
+            audio_bucket=audio_bucket,
+            code_bucket=code_bucket,
+            transcription=transcription,
+            notifications=notifications,
+            metrics_namespace=metrics_namespace,
+            key=key,
+        )
+        self.environment = mwaa.CfnEnvironment(
+            self,
+            "Environment",
+            name=settings.environment_name,
+            airflow_version=settings.airflow_version,
+            environment_class=settings.airflow_class,
+            **self._size(),
+            execution_role_arn=self.role.role_arn,
+            kms_key=key.key_arn,
+            source_bucket_arn=code_bucket.bucket_arn,
+            dag_s3_path=code.keys.dags,
+            plugins_s3_path=code.keys.plugins,
+            # Without a way to PyPI there is nothing to install from; Airflow's image has all that is needed.
+            requirements_s3_path=code.keys.requirements if settings.egress == "nat" else None,
+            network_configuration=mwaa.CfnEnvironment.NetworkConfigurationProperty(
+                subnet_ids=[subnet.subnet_id for subnet in network.private_subnets],
+                security_group_ids=[self._security_group(network).security_group_id],
+            ),
+            webserver_access_mode=settings.airflow_ui,
+            weekly_maintenance_window_start=settings.maintenance_window,
+            logging_configuration=_logging(),
+            airflow_configuration_options={
+                "transcription.bucket": audio_bucket.bucket_name,
+                "transcription.job_queue": transcription.queue.attr_job_queue_arn,
+                "transcription.job_definition": transcription.job_definition_name,
+                "transcription.vcpus_per_child": f"{settings.vcpus_per_child:g}",
+                "transcription.memory_gb_per_child": f"{settings.memory_gb_per_child:g}",
+                "transcription.max_instances_default": str(settings.max_instances),
+                "transcription.usd_per_vcpu_hour": str(settings.usd_per_vcpu_hour),
+                "transcription.usd_per_gb_hour": str(settings.usd_per_gb_hour),
+                "transcription.notification_topic_arn": notifications.topic_arn,
+                "transcription.metrics_namespace": metrics_namespace,
+                "transcription.schedule": settings.schedule,
+            },
+        )
+        # It reads its code, uses its rights and leaves its VPC while it is made.
+        rights = self.role.node.find_child("DefaultPolicy")
+        self.environment.node.add_dependency(code.plugins, code.dags, rights, network.ways_out, *groups)
+
+    def _size(self) -> dict[str, int]:
+        """Numbers of schedulers, web servers and workers: micro has one of each, larger classes two and more."""
+        if self._settings.airflow_class == "mw1.micro":
+            return {"schedulers": 1, "min_webservers": 1, "max_webservers": 1, "min_workers": 1, "max_workers": 1}
+        return {
+            "schedulers": 2,
+            "min_webservers": 2,
+            "max_webservers": 2,
+            "min_workers": 1,
+            "max_workers": self._settings.airflow_max_workers,
+        }
+
+    def _security_group(self, network: Network) -> ec2.SecurityGroup:
+        """Airflow's parts talk to one another through a rule of the group to itself, as Amazon MWAA demands."""
+        group = ec2.SecurityGroup(
+            self,
+            "SecurityGroup",
+            vpc=network.vpc,
+            description="Airflow: among its own parts, and out to AWS and PyPI",
+            allow_all_outbound=True,
+        )
+        group.add_ingress_rule(group, ec2.Port.all_traffic(), "Airflow's parts among themselves")
+        return group
+
+    def _arn(self, service: str, resource: str, name: str, *, colon: bool = False) -> str:
+        return self._stack.format_arn(
+            service=service,
+            resource=resource,
+            resource_name=name,
+            arn_format=ArnFormat.COLON_RESOURCE_NAME if colon else ArnFormat.SLASH_RESOURCE_NAME,
+        )
+
+    def _execution_role(
+        self,
+        *,
+        audio_bucket: s3.IBucket,
+        code_bucket: s3.IBucket,
+        transcription: TranscriptionBatch,
+        notifications: sns.ITopic,
+        metrics_namespace: str,
+        key: kms.IKey,
+    ) -> iam.Role:
+        name = self._settings.environment_name
+        role = iam.Role(
+            self,
+            "Role",
+            description="Airflow: plans, submits and verifies transcription runs",
+            assumed_by=iam.CompositePrincipal(
+                iam.ServicePrincipal("airflow.amazonaws.com"), iam.ServicePrincipal("airflow-env.amazonaws.com")
+            ),
+        )
+
+        def allow(sid: str, actions: list[str], resources: list[str], **condition: dict[str, object]) -> None:
+            role.add_to_policy(
+                iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=condition)
+            )
+
+        # --- What Amazon MWAA itself needs: https://docs.aws.amazon.com/mwaa/latest/userguide/mwaa-create-role.html
+        allow("PublishHealth", ["airflow:PublishMetrics"], [self._arn("airflow", "environment", name)])
+        allow(
+            "ReadCode",
+            ["s3:GetObject", "s3:GetObjectVersion"],
+            [code_bucket.arn_for_objects("*")],
+        )
+        allow(
+            "InspectCodeBucket",
+            [
+                "s3:ListBucket",
+                "s3:ListBucketVersions",
+                "s3:GetBucketLocation",
+                "s3:GetBucketVersioning",
+                "s3:GetBucketPublicAccessBlock",
+                "s3:GetEncryptionConfiguration",
+            ],
+            [code_bucket.bucket_arn],
+        )
+        # Has no resources of its own: AWS knows it for the whole account only.
+        allow("CheckPublicAccess", ["s3:GetAccountPublicAccessBlock"], ["*"])
+        allow(
+            "WriteLogs",
+            [
+                "logs:CreateLogStream",
+                "logs:CreateLogGroup",
+                "logs:PutLogEvents",
+                "logs:GetLogEvents",
+                "logs:GetLogRecord",
+                "logs:GetLogGroupFields",
+                "logs:GetQueryResults",
+            ],
+            [self._arn("logs", "log-group", f"airflow-{name}-*", colon=True)],
+        )
+        allow("FindLogGroups", ["logs:DescribeLogGroups"], ["*"])
+        # The queue belongs to an account of Amazon's that nobody outside knows, hence any account.
+        allow(
+            "CeleryQueue",
+            [
+                "sqs:ChangeMessageVisibility",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:GetQueueUrl",
+                "sqs:ReceiveMessage",
+                "sqs:SendMessage",
+            ],
+            [f"arn:{self._stack.partition}:sqs:{self._stack.region}:*:airflow-celery-*"],
+        )
+        allow(
+            "Key",
+            ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"],
+            [key.key_arn],
+            StringEquals={
+                "kms:ViaService": [
+                    f"{service}.{self._stack.region}.{self._stack.url_suffix}" for service in ("sqs", "s3", "sns")
+                ]
+            },
+        )
+
+        # --- What the DAG's tasks need
+        allow("ListAudio", ["s3:ListBucket"], [audio_bucket.bucket_arn])
+        allow(
+            "SeeWhatBecameOfAudio",
+            ["s3:GetObject", "s3:GetObjectVersion"],
+            [
+                audio_bucket.arn_for_objects(f"{prefix}/*")
+                for prefix in ("input", "processed", "output", "failed", "runs", "child_job_input")
+            ],
+        )
+        allow(
+            "WriteManifestsAndReports",
+            ["s3:PutObject"],
+            [audio_bucket.arn_for_objects(f"{prefix}/*") for prefix in ("child_job_input", "runs")],
+        )
+        allow("RemoveManifests", ["s3:DeleteObject"], [audio_bucket.arn_for_objects("child_job_input/*")])
+        definition = self._arn("batch", "job-definition", transcription.job_definition_name)
+        allow(
+            "SubmitToOurQueueOnly",
+            ["batch:SubmitJob"],
+            [transcription.queue.attr_job_queue_arn, definition, f"{definition}:*"],
+        )
+        # AWS knows these two for the whole account only.
+        allow("FollowJobs", ["batch:DescribeJobs", "batch:ListJobs"], ["*"])
+        # A job's id is not known before it is there, so any job of this account and region.
+        allow("StopJobs", ["batch:TerminateJob"], [self._arn("batch", "job", "*")])
+        allow(
+            "ReadWorkerLogs",
+            ["logs:GetLogEvents"],
+            [transcription.log_group.log_group_arn],
+        )
+        allow("Notify", ["sns:Publish"], [notifications.topic_arn])
+        # Metrics have no resources; the namespaces are ours and Airflow's own.
+        allow(
+            "PublishMetrics",
+            ["cloudwatch:PutMetricData"],
+            ["*"],
+            StringEquals={"cloudwatch:namespace": [metrics_namespace, "AmazonMWAA"]},
+        )
+        return role
+
+
+def _logging() -> mwaa.CfnEnvironment.LoggingConfigurationProperty:
+    """Warnings of everything, and the tasks' own words, which are the user's report of a run."""
+    module = mwaa.CfnEnvironment.ModuleLoggingConfigurationProperty
+    warnings = module(enabled=True, log_level="WARNING")
+    return mwaa.CfnEnvironment.LoggingConfigurationProperty(
+        dag_processing_logs=warnings,
+        scheduler_logs=warnings,
+        webserver_logs=warnings,
+        worker_logs=warnings,
+        task_logs=module(enabled=True, log_level="INFO"),
+    )

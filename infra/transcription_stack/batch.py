@@ -1,0 +1,272 @@
+"""AWS Batch on Fargate: where the children run, what one is, and what it may do."""
+
+from pathlib import Path
+
+from aws_cdk import Stack
+from aws_cdk import aws_batch as batch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr_assets as ecr_assets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from .logs import log_group
+from .network import Network
+from .settings import Settings
+
+# The worker's exit codes: 75 asks for a new start, 78 says that none would help. 0: every file dealt with.
+EXIT_TEMPORARY = "75"
+EXIT_KILLED = "137"
+
+# First match wins, five at most, and what no condition matches is tried again: hence EXIT for all else.
+# Batch on Fargate gives ECS's reason for a stopped task as the status reason.
+EVALUATE_ON_EXIT = [
+    {"on_status_reason": "Your Spot Task was interrupted*", "action": "RETRY"},
+    # The task never started: no network interface, no login at the registry, a host lost under it.
+    {"on_status_reason": "ResourceInitializationError*", "action": "RETRY"},
+    {"on_exit_code": EXIT_TEMPORARY, "action": "RETRY"},
+    # Out of memory, or killed before it could stop by itself. What is done is done, so a new start gets on.
+    {"on_exit_code": EXIT_KILLED, "action": "RETRY"},
+    {"on_reason": "*", "action": "EXIT"},
+]
+
+# The reasons that Batch gives for a job at the queue's head that it cannot place:
+# https://docs.aws.amazon.com/batch/latest/userguide/job-queue-state-time-limit.html
+STUCK_REASONS = (
+    "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
+    "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
+)
+
+# The user of worker_image/Dockerfile, by number because Fargate knows no name before the image is there.
+WORKER_USER = "1000:1000"
+
+
+class TranscriptionBatch(Construct):
+    """Compute environments, queue and job definition for the worker image."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        network: Network,
+        audio_bucket: s3.IBucket,
+        key: kms.IKey,
+        image_directory: Path,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self.log_group = log_group(
+            self, "Logs", name=f"/transcription/{settings.environment_name}/worker", settings=settings, key=key
+        )
+        self.image = ecr_assets.DockerImageAsset(
+            self,
+            "Image",
+            directory=str(image_directory),
+            platform=ecr_assets.Platform.LINUX_AMD64,  # DeepSpeech has wheels for x86_64 only
+            build_args=dict(settings.image_build_args or {}),
+            exclude=["**/__pycache__", "**/.*_cache"],
+        )
+        self.worker_role = self._worker_role(audio_bucket)
+        self.start_role = self._start_role()
+        self.queue = self._queue(self._compute_environments(network))
+        # A name of our own, because Airflow is told the name and not a revision: it then runs the newest,
+        # and a new image or model needs no update of the Airflow environment, which takes half an hour.
+        self.job_definition_name = f"{settings.environment_name}-worker"
+        self.job_definition = self._job_definition(audio_bucket)
+
+    def _compute_environments(self, network: Network) -> list[batch.CfnComputeEnvironment]:
+        """Spot first, then on demand. Together they never run more than max_vcpus."""
+        group = ec2.SecurityGroup(
+            self,
+            "Children",
+            vpc=network.vpc,
+            description="Batch children: HTTPS to AWS, nothing inbound",
+            allow_all_outbound=False,
+        )
+        group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "S3, ECR and CloudWatch Logs")
+
+        environments = []
+        for construct_id, kind, vcpus in (
+            ("Spot", "FARGATE_SPOT", self._settings.spot_vcpus),
+            ("OnDemand", "FARGATE", self._settings.on_demand_vcpus),
+        ):
+            if vcpus:
+                environment = batch.CfnComputeEnvironment(
+                    self,
+                    construct_id,
+                    type="MANAGED",
+                    state="ENABLED",
+                    replace_compute_environment=False,  # change it in place, under running jobs
+                    compute_resources=batch.CfnComputeEnvironment.ComputeResourcesProperty(
+                        type=kind,
+                        maxv_cpus=vcpus,
+                        subnets=[subnet.subnet_id for subnet in network.private_subnets],
+                        security_group_ids=[group.security_group_id],
+                    ),
+                )
+                environment.node.add_dependency(network.ways_out)  # else the first children cannot pull their image
+                environments.append(environment)
+        return environments
+
+    def _queue(self, environments: list[batch.CfnComputeEnvironment]) -> batch.CfnJobQueue:
+        return batch.CfnJobQueue(
+            self,
+            "Queue",
+            priority=1,
+            state="ENABLED",
+            compute_environment_order=[
+                batch.CfnJobQueue.ComputeEnvironmentOrderProperty(
+                    order=order, compute_environment=environment.attr_compute_environment_arn
+                )
+                for order, environment in enumerate(environments, start=1)
+            ],
+            job_state_time_limit_actions=[
+                batch.CfnJobQueue.JobStateTimeLimitActionProperty(
+                    action="CANCEL",
+                    state="RUNNABLE",
+                    reason=reason,
+                    max_time_seconds=round(self._settings.stuck_in_queue_hours * 3600),
+                )
+                for reason in STUCK_REASONS
+            ],
+        )
+
+    def _job_definition(self, audio_bucket: s3.IBucket) -> batch.CfnJobDefinition:
+        settings = self._settings
+        properties = batch.CfnJobDefinition
+        variables = {
+            "S3_BUCKET_NAME": audio_bucket.bucket_name,
+            "MODEL": settings.model,
+            "SCORER": settings.scorer,
+        }
+        return batch.CfnJobDefinition(
+            self,
+            "Worker",
+            job_definition_name=self.job_definition_name,
+            type="container",
+            platform_capabilities=["FARGATE"],
+            propagate_tags=True,
+            container_properties=properties.ContainerPropertiesProperty(
+                image=self.image.image_uri,
+                command=["python", "-m", "transcriber"],
+                environment=[
+                    properties.EnvironmentProperty(name=name, value=value)
+                    for name, value in variables.items()
+                    if value is not None
+                ],
+                resource_requirements=[
+                    properties.ResourceRequirementProperty(type="VCPU", value=f"{settings.vcpus_per_child:g}"),
+                    properties.ResourceRequirementProperty(
+                        type="MEMORY", value=str(round(settings.memory_gb_per_child * 1024))
+                    ),
+                ],
+                job_role_arn=self.worker_role.role_arn,
+                execution_role_arn=self.start_role.role_arn,
+                user=WORKER_USER,
+                readonly_root_filesystem=True,
+                # Fargate mounts an empty volume of the task's own storage. It belongs to root unless the
+                # image declares `VOLUME /tmp`, which makes the mount take over the mode of /tmp.
+                volumes=[properties.VolumesProperty(name="scratch")],
+                mount_points=[
+                    properties.MountPointsProperty(
+                        source_volume="scratch", container_path="/tmp", read_only=False
+                    )
+                ],
+                ephemeral_storage=properties.EphemeralStorageProperty(size_in_gib=settings.scratch_gib),
+                linux_parameters=properties.LinuxParametersProperty(init_process_enabled=True),
+                log_configuration=properties.LogConfigurationProperty(
+                    log_driver="awslogs",
+                    options={
+                        "awslogs-group": self.log_group.log_group_name,
+                        "awslogs-region": Stack.of(self).region,
+                        "awslogs-stream-prefix": "child",
+                    },
+                ),
+                network_configuration=properties.NetworkConfigurationProperty(assign_public_ip="DISABLED"),
+                fargate_platform_configuration=properties.FargatePlatformConfigurationProperty(
+                    platform_version="1.4.0"
+                ),
+                runtime_platform=properties.RuntimePlatformProperty(
+                    cpu_architecture="X86_64", operating_system_family="LINUX"
+                ),
+            ),
+            timeout=properties.TimeoutProperty(
+                attempt_duration_seconds=round(settings.attempt_timeout_hours * 3600)
+            ),
+            retry_strategy=properties.RetryStrategyProperty(
+                attempts=settings.attempts,
+                evaluate_on_exit=[properties.EvaluateOnExitProperty(**condition) for condition in EVALUATE_ON_EXIT],
+            ),
+        )
+
+    def _worker_role(self, audio_bucket: s3.IBucket) -> iam.Role:
+        """What the worker itself may do: move audio through the bucket's prefixes, nothing else."""
+        role = iam.Role(
+            self,
+            "WorkerRole",
+            description="Transcription worker: reads audio, writes transcripts, moves what is done",
+            assumed_by=_ecs_tasks(self),
+        )
+
+        def allow(sid: str, actions: list[str], *prefixes: str) -> None:
+            resources = [audio_bucket.arn_for_objects(f"{prefix}/*") for prefix in prefixes]
+            role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources))
+
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="MissingKeysAre404",
+                # Without it S3 answers 403 for a key that does not exist. A condition on the prefix would bring
+                # the 403 back, because the request for an object carries no prefix to compare with.
+                actions=["s3:ListBucket"],
+                resources=[audio_bucket.bucket_arn],
+            )
+        )
+        allow(
+            "ReadAudioManifestsModels",
+            ["s3:GetObject", "s3:GetObjectVersion"],
+            "input", "processed", "child_job_input", "models",
+        )  # fmt: skip
+        allow("SeeExistingTranscripts", ["s3:GetObject"], "output")
+        allow("WriteResults", ["s3:PutObject", "s3:AbortMultipartUpload"], "output", "processed", "failed")
+        # A copy takes the source's tags along; S3 refuses to copy a tagged object without these two.
+        allow("ReadTagsOfAudio", ["s3:GetObjectTagging"], "input", "processed")
+        allow("KeepTagsOfAudio", ["s3:PutObjectTagging"], "processed", "failed")
+        allow("RemoveMovedAudio", ["s3:DeleteObject"], "input")
+        if self._settings.model_buckets:
+            role.add_to_policy(
+                iam.PolicyStatement(
+                    sid="ReadModelsElsewhere",
+                    actions=["s3:GetObject", "s3:GetObjectVersion"],
+                    resources=[f"{arn}/*" for arn in self._settings.model_buckets],
+                )
+            )
+        return role
+
+    def _start_role(self) -> iam.Role:
+        """What Fargate may do to start a child: pull its image, open its log stream."""
+        role = iam.Role(
+            self,
+            "StartRole",
+            description="Fargate: pulls the worker's image and writes its log",
+            assumed_by=_ecs_tasks(self),
+        )
+        self.image.repository.grant_pull(role)
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="WriteLog",
+                actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+                resources=[self.log_group.log_group_arn],
+            )
+        )
+        return role
+
+
+def _ecs_tasks(scope: Construct) -> iam.ServicePrincipal:
+    """Fargate tasks of this account only, so that no other account's task can be handed the role."""
+    return iam.ServicePrincipal(
+        "ecs-tasks.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Stack.of(scope).account}}
+    )

@@ -1,0 +1,99 @@
+"""The cdk-nag findings that stay, each with its resource and the reason. Any other fails the synthesis."""
+
+from collections.abc import Mapping
+
+from aws_cdk import Acknowledgment, Stack, Validations
+from aws_cdk import aws_s3 as s3
+from constructs import Construct, IConstruct
+
+from .airflow import Airflow
+from .airflow_code import AirflowCode
+from .batch import TranscriptionBatch
+from .settings import Settings
+from .storage import Storage
+
+
+def acknowledge(
+    stack: Stack,
+    *,
+    settings: Settings,
+    storage: Storage,
+    code: AirflowCode,
+    transcription: TranscriptionBatch,
+    airflow: Airflow,
+) -> None:
+    audio, code_objects = _arn(stack, storage.audio), _arn(stack, storage.airflow_code)
+    account = "<AWS::Region>:<AWS::AccountId>"
+    name = settings.environment_name
+
+    _allow(
+        transcription.worker_role,
+        {
+            f"Resource::{audio}/{prefix}/*": f"WorkerRole: any object under {prefix}/, whose names the user chooses."
+            for prefix in ("input", "processed", "child_job_input", "models", "output", "failed")
+        }
+        | {f"Resource::{arn}/*": f"WorkerRole: models anywhere in {arn}." for arn in settings.model_buckets},
+    )
+    _allow(
+        transcription.start_role,
+        {"Resource::*": "StartRole: ecr:GetAuthorizationToken, which AWS grants for the whole registry only."},
+    )
+    _allow(
+        code,
+        {
+            f"Resource::{code_objects}/*": "AirflowCode/Role: writes every file of Airflow's code.",
+            "Resource::arn:<AWS::Partition>:s3:::cdk-"
+            f"{stack.synthesizer.bootstrap_qualifier}-assets-<AWS::AccountId>-<AWS::Region>/*": (
+                "AirflowCode/Role: an asset's key is the hash of its content, another one at each deployment."
+            ),
+        },
+    )
+    _allow(
+        airflow.role,
+        {
+            f"Resource::{audio}/{prefix}/*": f"Airflow/Role: any object under {prefix}/, whose names the user chooses."
+            for prefix in ("input", "processed", "output", "failed", "runs", "child_job_input")
+        }
+        | {
+            f"Resource::{code_objects}/*": "Airflow/Role: reads every file of Airflow's code.",
+            "Resource::*": (
+                "Airflow/Role: s3:GetAccountPublicAccessBlock, logs:DescribeLogGroups, batch:DescribeJobs, "
+                "batch:ListJobs and cloudwatch:PutMetricData (limited to two namespaces) know no resource."
+            ),
+            f"Resource::arn:<AWS::Partition>:logs:{account}:log-group:airflow-{name}-*": (
+                "Airflow/Role: the five log groups of this environment."
+            ),
+            "Resource::arn:<AWS::Partition>:sqs:<AWS::Region>:*:airflow-celery-*": (
+                "Airflow/Role: the queue belongs to an account of Amazon's that its customers are not told."
+            ),
+            f"Resource::arn:<AWS::Partition>:batch:{account}:job-definition/{transcription.job_definition_name}:*": (
+                "Airflow/Role: every revision of the worker's job definition."
+            ),
+            f"Resource::arn:<AWS::Partition>:batch:{account}:job/*": (
+                "Airflow/Role: a job's id is not known before it is submitted."
+            ),
+        },
+    )
+    for child in stack.node.children:
+        if child.node.id.startswith("Custom::"):
+            Validations.of(child).acknowledge(
+                Acknowledgment(
+                    id="AwsSolutions-L1",
+                    reason=f"{child.node.id}: the CDK's own function, which runs on the version that it was tested with.",
+                )
+            )
+
+
+def _arn(stack: Stack, bucket: s3.Bucket) -> str:
+    """A bucket's ARN as cdk-nag writes it."""
+    element = bucket.node.default_child
+    assert isinstance(element, s3.CfnBucket)
+    return f"<{stack.get_logical_id(element)}.Arn>"
+
+
+def _allow(construct: IConstruct | Construct, reasons: Mapping[str, str]) -> None:
+    """Acknowledges wildcards in the resources of a role's policy."""
+    for finding, reason in reasons.items():
+        Validations.of(construct).acknowledge(
+            Acknowledgment(id=f"AwsSolutions-IAM5[{finding}]", reason=reason)
+        )

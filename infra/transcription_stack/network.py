@@ -1,0 +1,94 @@
+"""The network: private subnets in two zones, and a way from there to AWS."""
+
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from constructs import Construct, DependencyGroup
+
+from .logs import log_group
+from .settings import Settings
+
+# What Airflow and a Fargate child call, when no NAT gateway leads out. S3 has a gateway endpoint anyhow.
+# https://docs.aws.amazon.com/mwaa/latest/userguide/vpc-vpe-create-access.html
+ENDPOINT_SERVICES = {
+    "AirflowApi": ec2.InterfaceVpcEndpointAwsService("airflow.api"),
+    "AirflowEnv": ec2.InterfaceVpcEndpointAwsService("airflow.env"),
+    "AirflowOps": ec2.InterfaceVpcEndpointAwsService("airflow.ops"),
+    "Batch": ec2.InterfaceVpcEndpointAwsService.BATCH,
+    "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
+    "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
+    "Kms": ec2.InterfaceVpcEndpointAwsService.KMS,
+    "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
+    "Monitoring": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_MONITORING,
+    "Sns": ec2.InterfaceVpcEndpointAwsService.SNS,
+    "Sqs": ec2.InterfaceVpcEndpointAwsService.SQS,
+}
+
+
+class Network(Construct):
+    """A VPC with two private subnets, the number that Amazon MWAA asks for, each in a zone of its own."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, key: kms.IKey) -> None:
+        super().__init__(scope, construct_id)
+        by_nat = settings.egress == "nat"
+        private = ec2.SubnetType.PRIVATE_WITH_EGRESS if by_nat else ec2.SubnetType.PRIVATE_ISOLATED
+
+        subnets = [ec2.SubnetConfiguration(name="Private", subnet_type=private)]
+        if by_nat:
+            public = ec2.SubnetConfiguration(
+                name="Public", subnet_type=ec2.SubnetType.PUBLIC, map_public_ip_on_launch=False
+            )
+            subnets.append(public)
+
+        self.vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr(settings.vpc_cidr),
+            max_azs=2,
+            nat_gateways=settings.nat_gateways if by_nat else 0,
+            subnet_configuration=subnets,
+            gateway_endpoints={"S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)},
+            # Nothing uses the default security group; closing it takes a Lambda function that we do without.
+            restrict_default_security_group=False,
+        )
+        self.private_subnets = self.vpc.private_subnets if by_nat else self.vpc.isolated_subnets
+        # What must be there before anything can run in the private subnets.
+        self.ways_out = DependencyGroup()
+        for subnet in self.private_subnets:
+            self.ways_out.add(subnet.internet_connectivity_established)
+        self._flow_logs(settings=settings, key=key)
+        if not by_nat:
+            self._interface_endpoints()
+
+    def _flow_logs(self, *, settings: Settings, key: kms.IKey) -> None:
+        self.vpc.add_flow_log(
+            "FlowLog",
+            destination=ec2.FlowLogDestination.to_cloud_watch_logs(
+                log_group(
+                    self,
+                    "FlowLogs",
+                    name=f"/transcription/{settings.environment_name}/network",
+                    settings=settings,
+                    key=key,
+                )
+            ),
+            traffic_type=ec2.FlowLogTrafficType.REJECT,
+        )
+
+    def _interface_endpoints(self) -> None:
+        group = ec2.SecurityGroup(
+            self,
+            "Endpoints",
+            vpc=self.vpc,
+            description="Interface endpoints: HTTPS from inside the VPC",
+            allow_all_outbound=False,
+        )
+        group.add_ingress_rule(ec2.Peer.ipv4(self.vpc.vpc_cidr_block), ec2.Port.tcp(443), "HTTPS from the VPC")
+        for name, service in ENDPOINT_SERVICES.items():
+            endpoint = self.vpc.add_interface_endpoint(
+                name,
+                service=service,
+                subnets=ec2.SubnetSelection(subnets=self.private_subnets),
+                security_groups=[group],
+                open=False,
+            )
+            self.ways_out.add(endpoint)

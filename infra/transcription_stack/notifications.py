@@ -1,0 +1,24 @@
+"""The topic that carries run summaries and alarms to people."""
+
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from .settings import Settings
+
+
+class Notifications(Construct):
+    """One encrypted topic, published to over TLS only, with an e-mail subscription when one is set."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, key: kms.IKey) -> None:
+        super().__init__(scope, construct_id)
+        self.topic = sns.Topic(
+            self,
+            "Topic",
+            display_name=f"Transcription {settings.environment_name}",
+            master_key=key,
+            enforce_ssl=True,
+        )
+        if settings.alarm_email:
+            self.topic.add_subscription(subscriptions.EmailSubscription(settings.alarm_email))

@@ -1,0 +1,128 @@
+"""The stack: every construct, and how they hang together."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from aws_cdk import App, CfnOutput, Environment, Stack, Tags, Validations
+from cdk_nag import AwsSolutionsChecks
+from constructs import Construct
+
+from . import nag
+from .airflow import Airflow
+from .airflow_code import AirflowCode
+from .batch import TranscriptionBatch
+from .encryption import EncryptionKey
+from .network import Network
+from .notifications import Notifications
+from .observability import Observability
+from .settings import Settings
+from .storage import Storage
+
+# The CDK's newer behaviours that this stack counts on. In code, so that `cdk` and `python app.py` agree.
+FEATURE_FLAGS = {
+    "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy": True,
+    "@aws-cdk/core:enablePartitionLiterals": True,
+    "@aws-cdk/aws-iam:minimizePolicies": False,  # a statement for each purpose, each with its own Sid
+}
+
+
+class TranscriptionStack(Stack):
+    """Audio in, transcripts out: bucket, network, Batch, Airflow, alarms."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, project: Path, staging: Path
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            stack_name=settings.stack_name,
+            description="Transcribes audio in a bucket with DeepSpeech on AWS Batch, scheduled by Apache Airflow",
+            env=Environment(region=settings.region),
+            analytics_reporting=False,
+        )
+        metrics_namespace = settings.stack_name
+        key = EncryptionKey(self, "Encryption").key
+        storage = Storage(self, "Storage", settings=settings)
+        network = Network(self, "Network", settings=settings, key=key)
+        notifications = Notifications(self, "Notifications", settings=settings, key=key)
+        transcription = TranscriptionBatch(
+            self,
+            "Batch",
+            settings=settings,
+            network=network,
+            audio_bucket=storage.audio,
+            key=key,
+            image_directory=_image_directory(project, staging),
+        )
+        code = AirflowCode(
+            self,
+            "AirflowCode",
+            settings=settings,
+            bucket=storage.airflow_code,
+            key=key,
+            dags=project / "dags",
+            plugins=project / "plugins",
+            requirements=project / "infra" / "mwaa-requirements.txt",
+            staging=staging / "code",
+        )
+        airflow = Airflow(
+            self,
+            "Airflow",
+            settings=settings,
+            network=network,
+            audio_bucket=storage.audio,
+            code_bucket=storage.airflow_code,
+            code=code,
+            transcription=transcription,
+            notifications=notifications.topic,
+            metrics_namespace=metrics_namespace,
+            key=key,
+        )
+        Observability(
+            self,
+            "Observability",
+            settings=settings,
+            airflow=airflow,
+            transcription=transcription,
+            notifications=notifications.topic,
+            metrics_namespace=metrics_namespace,
+            key=key,
+        )
+        nag.acknowledge(
+            self, settings=settings, storage=storage, code=code, transcription=transcription, airflow=airflow
+        )
+        Tags.of(self).add("project", "transcription")
+
+        for name, value, description in (
+            ("BucketName", storage.audio.bucket_name, "Put audio under input/; transcripts appear under output/"),
+            ("AirflowUrl", f"https://{airflow.environment.attr_webserver_url}", "Airflow's UI"),
+            ("AirflowEnvironmentName", settings.environment_name, "For `aws mwaa`"),
+            ("AirflowCodeBucketName", storage.airflow_code.bucket_name, "DAGs, plugins, requirements"),
+            ("AccessLogsBucketName", storage.access_logs.bucket_name, "Who read and wrote the other buckets"),
+            ("JobQueueArn", transcription.queue.attr_job_queue_arn, "Batch queue of the children"),
+            ("JobDefinitionArn", transcription.job_definition.ref, "The worker's newest revision"),
+            ("JobDefinitionName", transcription.job_definition_name, "The worker, whatever its revision"),
+            ("WorkerLogGroupName", transcription.log_group.log_group_name, "What the children say"),
+            ("NotificationTopicArn", notifications.topic.topic_arn, "Subscribe for summaries and alarms"),
+        ):
+            CfnOutput(self, name, value=value, description=description)
+
+
+def _image_directory(project: Path, staging: Path) -> Path:
+    """INTERIM, until worker_image/Dockerfile is there."""
+    if (project / "worker_image" / "Dockerfile").exists():
+        return project / "worker_image"
+    (staging / "image").mkdir()
+    (staging / "image" / "Dockerfile").write_text("FROM scratch\n")
+    return staging / "image"
+
+
+def synthesise(*, settings: Settings, project: Path, outdir: Path) -> None:
+    """Writes the template and its assets to the output folder, checked by cdk-nag."""
+    app = App(outdir=str(outdir), context=FEATURE_FLAGS)
+    with TemporaryDirectory() as staging:  # the CDK copies an asset when its construct is made
+        TranscriptionStack(
+            app, "Transcription", settings=settings, project=project, staging=Path(staging)
+        )
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    app.synth()

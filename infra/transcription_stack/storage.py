@@ -1,0 +1,68 @@
+"""The buckets: audio and transcripts, Airflow's code, and the access logs of both."""
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from .settings import Settings
+
+
+class Storage(Construct):
+    """Three buckets, private, encrypted, reachable by TLS only.
+
+    Airflow's code has a bucket of its own, so that whoever may upload audio cannot change what Airflow runs.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
+        super().__init__(scope, construct_id)
+        self._settings = settings
+
+        self.access_logs = self._bucket(
+            "AccessLogs",
+            versioned=False,
+            lifecycle_rules=[s3.LifecycleRule(expiration=Duration.days(settings.keep_access_logs_days))],
+        )
+        self.audio = self._bucket(
+            "Audio",
+            versioned=True,
+            server_access_logs_bucket=self.access_logs,
+            server_access_logs_prefix="audio/",
+            lifecycle_rules=[
+                self._old_versions_expire(),
+                s3.LifecycleRule(
+                    id="LeftManifests",
+                    prefix="child_job_input/",
+                    expiration=Duration.days(settings.keep_manifests_days),
+                ),
+            ],
+        )
+        self.airflow_code = self._bucket(
+            "AirflowCode",
+            versioned=True,  # Amazon MWAA refuses a bucket without versions
+            server_access_logs_bucket=self.access_logs,
+            server_access_logs_prefix="airflow-code/",
+            lifecycle_rules=[self._old_versions_expire()],
+        )
+
+    def _old_versions_expire(self) -> s3.LifecycleRule:
+        return s3.LifecycleRule(
+            id="OldVersionsAndAbortedUploads",
+            noncurrent_version_expiration=Duration.days(self._settings.keep_old_versions_days),
+            expired_object_delete_marker=True,
+            abort_incomplete_multipart_upload_after=Duration.days(7),
+        )
+
+    def _bucket(self, construct_id: str, **options: object) -> s3.Bucket:
+        delete = self._settings.delete_everything
+        return s3.Bucket(
+            self,
+            construct_id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            removal_policy=RemovalPolicy.DESTROY if delete else RemovalPolicy.RETAIN,
+            auto_delete_objects=delete,
+            **options,  # type: ignore[arg-type]
+        )
