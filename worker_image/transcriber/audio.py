@@ -1,0 +1,172 @@
+"""Decodes any audio to what the engines take: 16-bit mono samples at the model's rate.
+
+PyAV, because its wheel carries ffmpeg: it knows every container users send, by content, and decodes as a
+stream, so that a ten-hour file needs no more memory than a short one. The channels are mixed by ffmpeg's
+matrix, the rate is changed by soxr. Audio that already is what the engines take passes bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Iterator, List, Optional, Tuple
+
+import av
+import numpy as np
+import soxr
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from .errors import Rejected
+
+# Only containers of sound and video: a playlist (hls, concat, sdp) could make ffmpeg open other files or URLs.
+CONTAINERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,"
+    "w64,wav,wv"
+)
+# Whose headers state a duration that can be relied on (an MP3's is often an estimate).
+EXACT_DURATION = ("aiff", "au", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav")
+MAX_HOURS = 24
+
+NOT_AUDIO = "This file is no audio or video that can be read. Upload the original recording."
+NO_SOUND = "This file holds no sound. Check the recording and upload it again."
+
+
+class Audio:
+    """One recording, opened.
+
+    Args:
+        source: the file's content, seekable.
+        sample_rate: of the samples to be made, in Hz.
+
+    Attributes:
+        warnings: sentences about what was found wrong but did not stop the decoding.
+
+    Raises:
+        Rejected: it is no audio.
+    """
+
+    def __init__(self, source: BinaryIO, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self.samples = 0
+        self.warnings: List[str] = []
+        self._damaged = 0
+        self._container = _open(source)
+        stream = self._container.streams.best("audio")
+        if stream is None:
+            raise Rejected("no-audio", "This file has no sound track. Upload one that has sound.")
+        self._stream = stream
+
+    @property
+    def duration(self) -> float:
+        """Seconds decoded so far."""
+        return self.samples / self.sample_rate
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Decode: int16 arrays of shape (n,), in order, about a second each.
+
+        Raises:
+            Rejected: there is no sound in it, or more than MAX_HOURS of it.
+        """
+        with self._container:
+            for chunk in _resampled(self._frames(), self.sample_rate):
+                self.samples += len(chunk)
+                if self.duration > MAX_HOURS * 3600:
+                    raise Rejected(
+                        "too-long",
+                        f"This recording is longer than {MAX_HOURS} hours. Cut it into shorter files.",
+                    )
+                if len(chunk):
+                    yield chunk
+            if not self.samples:
+                raise Rejected("no-audio", NO_SOUND, f"{self._damaged} undecodable packets")
+            self._note_what_is_missing()
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:  # the file breaks off or is damaged: what came before counts
+                self.warnings.append(f"The file is damaged after {self.duration:.1f} s: {error.strerror}")
+                return
+            if packet is None:
+                return
+            try:
+                yield from packet.decode()  # type: ignore[misc]
+            except av.FFmpegError:
+                self._damaged += 1
+
+    def _note_what_is_missing(self) -> None:
+        if self._damaged:
+            self.warnings.append(f"{self._damaged} damaged parts of the file were left out")
+        promised = self._container.duration or 0
+        missing = promised / av.time_base - self.duration
+        if self._container.format.name in EXACT_DURATION and missing > max(0.5, 0.01 * self.duration):
+            self.warnings.append(
+                f"The file ends early: its header promises {promised / av.time_base:.1f} s, "
+                f"{self.duration:.1f} s are there"
+            )
+
+
+def _open(source: BinaryIO) -> av.container.InputContainer:
+    if not source.read(1):
+        raise Rejected("empty", "This file is empty. Upload the recording again.")
+    source.seek(0)
+    try:
+        return av.open(source, mode="r", options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as error:
+        raise Rejected("not-audio", NOT_AUDIO, str(error)) from error
+
+
+def _resampled(frames: Iterator[AudioFrame], sample_rate: int) -> Iterator[np.ndarray]:
+    """Change a stream of frames, whose form may change on the way, to int16 mono chunks at one rate."""
+    form: Optional[Tuple[str, str, int]] = None
+    conversion: Optional[_Conversion] = None
+    for frame in frames:
+        if (frame.format.name, frame.layout.name, frame.sample_rate) != form:
+            if conversion:
+                yield conversion.rest()
+            form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            conversion = _Conversion(frame, sample_rate)
+        assert conversion
+        yield from conversion.feed(frame)
+    if conversion:
+        yield conversion.rest()
+
+
+class _Conversion:
+    """From one form of audio to int16 mono at the target rate."""
+
+    def __init__(self, frame: AudioFrame, sample_rate: int) -> None:
+        self._exact = frame.format.packed.name == "s16" and frame.layout.nb_channels == 1
+        self._mix = None if self._exact else AudioResampler("flt", "mono", frame.sample_rate)
+        self._rate = (
+            None if frame.sample_rate == sample_rate
+            else soxr.ResampleStream(frame.sample_rate, sample_rate, 1, dtype="float32")
+        )
+        self._dtype = "int16" if self._exact else "float32"
+        self._second = frame.sample_rate
+        self._waiting: List[np.ndarray] = []
+        self._count = 0
+
+    def feed(self, frame: AudioFrame) -> Iterator[np.ndarray]:
+        for part in self._mix.resample(frame) if self._mix else (frame,):
+            self._waiting.append(part.to_ndarray().reshape(-1))
+            self._count += part.samples
+        if self._count >= self._second:
+            yield self._convert(last=False)
+
+    def rest(self) -> np.ndarray:
+        for part in self._mix.resample(None) if self._mix else ():
+            self._waiting.append(part.to_ndarray().reshape(-1))
+        return self._convert(last=True)
+
+    def _convert(self, last: bool) -> np.ndarray:
+        samples = np.concatenate(self._waiting) if self._waiting else np.zeros(0, self._dtype)
+        self._waiting, self._count = [], 0
+        if self._rate is None and self._exact:
+            return samples
+        if self._exact:
+            samples = samples.astype(np.float32) / 32768
+        if self._rate is not None:
+            samples = self._rate.resample_chunk(samples, last=last)
+        return np.clip(np.rint(np.nan_to_num(samples) * 32768), -32768, 32767).astype(np.int16)

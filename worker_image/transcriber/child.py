@@ -1,0 +1,303 @@
+"""The work of one Batch child: its recordings, several on their way at once, each accounted for.
+
+Downloads run ahead, the decoder and the engines follow, and what is done is delivered behind them. Every
+queue between these steps is bounded, so memory and scratch space do not depend on the manifest.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Deque, Iterator, List, Optional, Sequence, Tuple
+
+from .decoder import Batch, Decoder, Decoding
+from .delivery import Delivery
+from .engine import Word
+from .errors import ConfigError, Gone, Rejected, Replaced, TemporaryError, Terminated, WorkerError
+from .log import log
+from .manifest import Recording
+from .pieces import Piece
+from .pool import Engines, TimedRecognition
+from .storage import Bucket, ObjectFacts
+from .transcript import Segment, Transcript
+
+AHEAD_FILES = 16  # downloaded and waiting for their turn
+AHEAD_BYTES = 128 << 20  # of them; a single larger file is still allowed
+MEMORY_BYTES = 8 << 20  # what is larger is downloaded to a file
+DELIVERIES = 16  # files whose results are being written
+GIVE_UP_AFTER = 5  # files that failed for no fault of theirs: S3 is down, the disk is full
+GRACE_SECONDS = 20.0  # for what is at hand when the container must stop; Batch kills 30-120 s after SIGTERM
+
+NO_SPEECH = (
+    "No speech was recognised in this recording. Check that it has sound, and that its language is the model's."
+)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A recording that has arrived: decoding and first are None if it has its transcript already."""
+
+    source: ObjectFacts
+    decoding: Optional[Decoding] = None
+    first: Optional[Batch] = None
+    scratch: Optional[Path] = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A piece on its way through the engines; times in seconds of the recording."""
+
+    start: float
+    end: float
+    answer: "Future[TimedRecognition]"
+
+
+class Child:
+    """What the steps share.
+
+    Args:
+        sample_rate: the engines', in Hz.
+        width: how many engines there are.
+        scratch: a folder for large files.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: Bucket,
+        delivery: Delivery,
+        decoder: Decoder,
+        engines: Engines,
+        sample_rate: int,
+        width: int,
+        scratch: Path,
+    ) -> None:
+        self._bucket = bucket
+        self._delivery = delivery
+        self._decoder = decoder
+        self._engines = engines
+        self._rate = sample_rate
+        self._scratch = scratch
+        self._pieces = threading.Semaphore(2 * width + 2)  # at the engines or waiting right before them
+        self._deliveries = threading.Semaphore(DELIVERIES)
+        self._account = _Account()
+
+    def transcribe(self, recordings: Sequence[Recording]) -> int:
+        """Deal with every recording and return the exit code: 0 if none is left to do.
+
+        Raises:
+            TemporaryError: so many fail that going on is no use.
+            Terminated: the container has to stop; what was at hand is finished or dropped.
+        """
+        self._account.total = len(recordings)
+        fetchers = ThreadPoolExecutor(AHEAD_FILES, "fetch")
+        deliverers = ThreadPoolExecutor(DELIVERIES, "deliver")
+        under_way: List["Future[None]"] = []
+        try:
+            for recording, fetching in self._ahead(fetchers, recordings):
+                self._deliveries.acquire()
+                self._account.give_up_if_hopeless()
+                under_way = [delivery for delivery in under_way if not delivery.done()]
+                under_way.append(self._send_through_engines(recording, fetching, deliverers))
+            wait(under_way)
+        except Terminated:
+            log("terminating", level="warning", at_hand=len(under_way))
+            wait(under_way, timeout=GRACE_SECONDS)
+            raise
+        finally:
+            fetchers.shutdown(wait=False, cancel_futures=True)
+            deliverers.shutdown(wait=False, cancel_futures=True)
+        return self._account.exit_code()
+
+    def _ahead(
+        self, fetchers: ThreadPoolExecutor, recordings: Sequence[Recording]
+    ) -> Iterator[Tuple[Recording, "Future[Fetched]"]]:
+        """The recordings, largest first, while the next ones are being fetched."""
+        waiting = deque(sorted(recordings, key=lambda recording: -recording.source_size))
+        ahead: Deque[Tuple[Recording, "Future[Fetched]"]] = deque()
+        while waiting or ahead:
+            while waiting and self._fits(ahead, waiting[0]):
+                recording = waiting.popleft()
+                ahead.append((recording, fetchers.submit(self._fetch, recording)))
+            yield ahead.popleft()
+
+    @staticmethod
+    def _fits(ahead: Sequence[Tuple[Recording, object]], recording: Recording) -> bool:
+        size = recording.source_size + sum(other.source_size for other, _ in ahead)
+        return not ahead or (len(ahead) < AHEAD_FILES and size <= AHEAD_BYTES)
+
+    def _fetch(self, recording: Recording) -> Fetched:
+        if self._delivery.has_transcript(recording):
+            return Fetched(self._delivery.source(recording))
+        if recording.source_size <= MEMORY_BYTES:
+            memory = io.BytesIO()
+            source = self._bucket.download(recording.source_key, recording.source_etag, memory)
+            decoding = self._decoder.open(memory.getvalue(), self._rate)
+            return Fetched(source, decoding, decoding.next_batch())
+        number, name = tempfile.mkstemp(dir=self._scratch)
+        try:
+            with os.fdopen(number, "wb") as file:
+                source = self._bucket.download(recording.source_key, recording.source_etag, file)
+            decoding = self._decoder.open(name, self._rate)
+            return Fetched(source, decoding, decoding.next_batch(), Path(name))
+        except BaseException:
+            os.unlink(name)
+            raise
+
+    def _send_through_engines(
+        self, recording: Recording, fetching: "Future[Fetched]", deliverers: ThreadPoolExecutor
+    ) -> "Future[None]":
+        """Give a recording's pieces to the engines; its results are delivered in the background."""
+        fetched: Optional[Fetched] = None
+        heard: List[Heard] = []
+        batch = Batch([], True, 0.0, [])
+        failure: Optional[Exception] = None
+        try:
+            fetched = fetching.result()
+            if fetched.decoding and fetched.first:
+                batch = fetched.first
+                heard.extend(map(self._hear, batch.pieces))
+                while not batch.last:
+                    batch = fetched.decoding.next_batch()
+                    heard.extend(map(self._hear, batch.pieces))
+        except Exception as error:  # the recording's own, told by its delivery
+            failure = error
+        finally:
+            if fetched and fetched.scratch:
+                fetched.scratch.unlink()
+        return deliverers.submit(self._deal_with, recording, fetched, heard, batch, failure)
+
+    def _hear(self, piece: Piece) -> Heard:
+        self._pieces.acquire()
+        answer = self._engines.transcribe(piece.samples, self._rate)
+        answer.add_done_callback(lambda _: self._pieces.release())
+        return Heard(piece.start, piece.start + len(piece.samples) / self._rate, answer)
+
+    def _deal_with(
+        self,
+        recording: Recording,
+        fetched: Optional[Fetched],
+        heard: Sequence[Heard],
+        batch: Batch,
+        failure: Optional[Exception],
+    ) -> None:
+        """Bring one recording to its end, whatever that is, and account for it."""
+        try:
+            outcome = self._outcome(recording, fetched, heard, batch, failure)
+            self._account.done(recording, outcome)
+        except WorkerError as error:
+            self._account.failed(recording, error, str(error))
+        except Exception as error:  # a fault of ours must not cost the other recordings
+            self._account.failed(recording, TemporaryError(repr(error)), traceback.format_exc())
+        finally:
+            self._deliveries.release()
+
+    def _outcome(
+        self,
+        recording: Recording,
+        fetched: Optional[Fetched],
+        heard: Sequence[Heard],
+        batch: Batch,
+        failure: Optional[Exception],
+    ) -> str:
+        try:
+            if failure:
+                raise failure
+            assert fetched
+            if fetched.decoding:
+                self._delivery.put_transcript(recording, _transcript(heard, batch))
+            if not recording.in_place:
+                self._delivery.move(recording, fetched.source, recording.processed_key)
+            return "transcribed"
+        except Rejected as rejection:
+            return self._reject(recording, rejection)
+        except Replaced:
+            return "replaced"
+        except Gone:
+            return "transcribed" if self._delivery.was_processed(recording) else "gone"
+
+    def _reject(self, recording: Recording, rejection: Rejected) -> str:
+        try:
+            source = self._delivery.source(recording)
+            self._delivery.put_reason(recording, rejection)
+            if not recording.in_place:
+                self._delivery.move(recording, source, recording.failed_key)
+        except Replaced:
+            return "replaced"
+        except Gone:
+            return "gone"
+        log("rejected", level="warning", key=recording.source_key, code=rejection.code, reason=rejection.reason,
+            detail=rejection.detail)
+        return "rejected"
+
+
+def _transcript(heard: Sequence[Heard], batch: Batch) -> Transcript:
+    """Put a recording's pieces together.
+
+    Raises:
+        Rejected: nothing was heard, or the engines cannot cope with a piece.
+    """
+    segments = []
+    compute_seconds = 0.0
+    for piece in heard:
+        answer = piece.answer.result()
+        compute_seconds += answer.compute_seconds
+        words = [
+            Word(word.text, piece.start + word.start, piece.start + word.end)
+            for word in answer.recognition.words
+        ]
+        if words:
+            segments.append(Segment(piece.start, piece.end, words, answer.recognition.score))
+    if not segments:
+        raise Rejected("no-speech", NO_SPEECH, f"{batch.duration:.3f} s of sound; {'; '.join(batch.warnings)}")
+    return Transcript(segments, batch.duration, compute_seconds, batch.warnings)
+
+
+class _Account:
+    """What became of the recordings, counted and logged as they are done."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._lock = threading.Lock()
+        self._outcomes: "Counter[str]" = Counter()
+        self._failures: List[WorkerError] = []
+        self._started = time.monotonic()
+
+    def done(self, recording: Recording, outcome: str) -> None:
+        with self._lock:
+            self._outcomes[outcome] += 1
+            log("file", key=recording.source_key, outcome=outcome, progress=self._progress())
+
+    def failed(self, recording: Recording, error: WorkerError, detail: str) -> None:
+        with self._lock:
+            self._failures.append(error)
+            self._outcomes["failed"] += 1
+            log("file", level="error", key=recording.source_key, outcome="failed", detail=detail,
+                progress=self._progress())
+
+    def give_up_if_hopeless(self) -> None:
+        with self._lock:
+            if len(self._failures) >= GIVE_UP_AFTER:
+                raise self._worst(f"Giving up after {len(self._failures)} failures, the last: {self._failures[-1]}")
+
+    def exit_code(self) -> int:
+        with self._lock:
+            seconds = round(time.monotonic() - self._started, 3)
+            log("done", files=self.total, seconds=seconds, outcomes=dict(self._outcomes))
+            return self._worst("").exit_code if self._failures else 0
+
+    def _worst(self, message: str) -> WorkerError:
+        """A retry is worth it if it can cure any of the failures."""
+        permanent = all(isinstance(failure, ConfigError) for failure in self._failures)
+        return ConfigError(message) if permanent else TemporaryError(message)
+
+    def _progress(self) -> str:
+        return f"{sum(self._outcomes.values())} of {self.total} files"

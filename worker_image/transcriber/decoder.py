@@ -1,0 +1,158 @@
+"""A process of its own that decodes: audio is untrusted input, and codecs are large C libraries.
+
+What crashes, hangs or fills the memory there costs only the file at hand. The process sends pieces when
+asked, so it never runs ahead by more than a few.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import multiprocessing
+import resource
+from concurrent.futures import TimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Dict, Iterator, List, Optional, Type, Union
+
+from pebble import ProcessExpired, ProcessPool
+
+from .audio import NOT_AUDIO, Audio
+from .errors import Rejected, TemporaryError
+from .pieces import Piece, cut
+
+Source = Union[bytes, str]  # a file's content, or its path when it is large
+BATCH_SECONDS = 120  # how much sound one answer carries at most
+LIMIT_SECONDS = 300.0  # for one answer, thousands of times what decoding takes
+MEMORY_BYTES = 3 << 30  # of address space
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The next pieces of a file; duration and warnings are final when it is the last."""
+
+    pieces: List[Piece]
+    last: bool
+    duration: float  # seconds
+    warnings: List[str]
+
+
+class Decoder:
+    """The decoding process, for several files at a time."""
+
+    def __init__(self) -> None:
+        self._pool = ProcessPool(
+            1, initializer=_limit_memory, context=multiprocessing.get_context("spawn")
+        )
+        self._pool.schedule(_limit_memory)  # a pool starts with its first task
+        self._tokens = itertools.count()
+
+    def open(self, source: Source, sample_rate: int) -> "Decoding":
+        """Decode a file to samples of that rate (Hz), piece by piece."""
+        return Decoding(self._pool, next(self._tokens), source, sample_rate)
+
+    def __enter__(self) -> "Decoder":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+
+class Decoding:
+    """One file on its way through the decoder."""
+
+    def __init__(self, pool: ProcessPool, token: int, source: Source, sample_rate: int) -> None:
+        self._pool = pool
+        self._token = token
+        self._source = source
+        self._rate = sample_rate
+        self._known = False  # to the process
+        self._had = 0  # pieces
+        self._crashes = 0
+
+    def next_batch(self) -> Batch:
+        """Decode on.
+
+        Raises:
+            Rejected: it is no audio, or the decoder crashes or hangs on it twice.
+            TemporaryError: the decoder was killed, or cannot be started.
+        """
+        while True:
+            source = None if self._known else self._source
+            task = self._pool.schedule(
+                _next_batch, args=[self._token, source, self._rate, self._had], timeout=LIMIT_SECONDS
+            )
+            try:
+                batch: Batch = task.result()
+            except _Unknown:  # another file has crashed the process since
+                self._known = False
+                continue
+            except (ProcessExpired, TimeoutError) as error:
+                self._known = False
+                self._crashes += 1
+                if self._crashes == 2:
+                    raise Rejected("undecodable", NOT_AUDIO, f"the decoder crashes: {error!r}") from error
+                continue
+            except BrokenProcessPool as error:
+                raise TemporaryError("The decoder cannot be started") from error
+            self._known = True
+            self._had += len(batch.pieces)
+            return batch
+
+
+class _Unknown(Exception):
+    """The process has no such file open."""
+
+
+# What follows runs in the decoding process.
+
+
+@dataclass
+class _Open:
+    audio: Audio
+    pieces: Iterator[Piece]
+
+
+_files: Dict[int, _Open] = {}
+
+
+def _limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+
+def _next_batch(token: int, source: Optional[Source], sample_rate: int, skip: int) -> Batch:
+    if source is not None:
+        audio = Audio(_content(source), sample_rate)
+        _files[token] = _Open(audio, itertools.islice(cut(audio.chunks(), sample_rate), skip, None))
+    if token not in _files:
+        raise _Unknown
+    file = _files[token]
+    try:
+        pieces, last = _some(file.pieces, sample_rate)
+    except MemoryError:
+        del _files[token]
+        raise Rejected("undecodable", NOT_AUDIO, "it needs more memory than any recording should") from None
+    except BaseException:
+        del _files[token]
+        raise
+    if last:
+        del _files[token]
+    return Batch(pieces, last, file.audio.duration, file.audio.warnings)
+
+
+def _some(pieces: Iterator[Piece], sample_rate: int) -> "tuple[List[Piece], bool]":
+    some: List[Piece] = []
+    while sum(len(piece.samples) for piece in some) < (BATCH_SECONDS - 30) * sample_rate:
+        piece = next(pieces, None)
+        if piece is None:
+            return some, True
+        some.append(piece)
+    return some, False
+
+
+def _content(source: Source) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")

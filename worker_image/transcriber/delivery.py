@@ -1,0 +1,139 @@
+"""What one recording's result does to the bucket, in the one order that loses nothing.
+
+Transcribed: transcripts put, the plain text last; audio copied to its processed key; source deleted.
+Rejected: the reason put; audio copied to its failed key; source deleted. Copy and deletion ask for the very
+version that was planned, so stopping anywhere is safe, and a recording that was replaced stays where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, Tuple
+
+from . import __version__
+from .errors import Gone, Rejected, Replaced
+from .formats import CONTENT_TYPES, render
+from .log import now
+from .manifest import Recording
+from .models import File, Model
+from .settings import Decoding
+from .storage import Bucket, ObjectFacts
+from .transcript import Transcript
+
+ERROR_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Making:
+    """How this container makes transcripts."""
+
+    run: str  # the manifest's prefix
+    runtime: str  # such as "stt 1.4.0"
+    model: Model
+    decoding: Decoding
+    formats: Tuple[str, ...]  # besides the text
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ whenever the same audio could give another result."""
+        made_of = [
+            __version__,
+            self.model.model.sha256,
+            self.model.scorer.sha256 if self.model.scorer else None,
+            asdict(self.decoding),
+            self.formats,
+        ]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Delivery:
+    """Puts results where they belong."""
+
+    def __init__(self, bucket: Bucket, making: Making) -> None:
+        self._bucket = bucket
+        self._making = making
+        self._fingerprint = making.fingerprint
+
+    def has_transcript(self, recording: Recording) -> bool:
+        """Whether this version of the recording was transcribed with these settings already."""
+        try:
+            metadata = self._bucket.facts(recording.transcript_key).metadata
+        except Gone:
+            return False
+        return (metadata.get("source-etag"), metadata.get("settings")) == (
+            recording.source_etag,
+            self._fingerprint,
+        )
+
+    def was_processed(self, recording: Recording) -> bool:
+        """Whether the recording, gone from its source key, lies under its processed key."""
+        try:
+            return self._bucket.facts(recording.processed_key).metadata.get("source-etag") == recording.source_etag
+        except Gone:
+            return False
+
+    def source(self, recording: Recording) -> ObjectFacts:
+        """Raises Gone or Replaced if the planned version is no longer there."""
+        facts = self._bucket.facts(recording.source_key)
+        if facts.etag != recording.source_etag:
+            raise Replaced(recording.source_key)
+        return facts
+
+    def put_transcript(self, recording: Recording, transcript: Transcript) -> None:
+        metadata = {
+            "source-etag": recording.source_etag,
+            "settings": self._fingerprint,
+            "audio-seconds": f"{transcript.duration:.3f}",
+            "compute-seconds": f"{transcript.compute_seconds:.3f}",
+            "engine": self._making.runtime,
+            "model": _ascii(self._making.model.model),
+        }
+        origin = self._origin(recording)
+        for form in (*self._making.formats, "txt"):
+            key = recording.transcript_key if form == "txt" else f"{recording.transcript_key}.{form}"
+            self._bucket.put(key, render(form, transcript, origin), CONTENT_TYPES[form], metadata)
+
+    def put_reason(self, recording: Recording, rejection: Rejected) -> None:
+        document = {
+            "schema": ERROR_SCHEMA,
+            "code": rejection.code,
+            "reason": rejection.reason,
+            "detail": rejection.detail,
+            **self._origin(recording),
+        }
+        body = json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8")
+        metadata = {"source-etag": recording.source_etag, "settings": self._fingerprint}
+        self._bucket.put(f"{recording.failed_key}.error.json", body, CONTENT_TYPES["json"], metadata)
+
+    def move(self, recording: Recording, source: ObjectFacts, target: str) -> None:
+        """Move the audio; raises Gone or Replaced when it is no longer the planned version."""
+        added = {"source-etag": recording.source_etag, "uploaded": recording.uploaded}
+        self._bucket.copy(recording.source_key, source, target, added)
+        self._bucket.delete(recording.source_key, recording.source_etag)
+
+    def _origin(self, recording: Recording) -> Dict[str, Any]:
+        making = self._making
+        return {
+            "source_key": recording.source_key,
+            "source_etag": recording.source_etag,
+            "uploaded": recording.uploaded,
+            "run": making.run,
+            "time": now(),
+            "transcriber": __version__,
+            "engine": making.runtime,
+            "language": making.model.language,
+            "model": _named(making.model.model),
+            "scorer": _named(making.model.scorer) if making.model.scorer else None,
+            "settings": {**asdict(making.decoding), "fingerprint": self._fingerprint},
+        }
+
+
+def _named(file: File) -> Dict[str, str]:
+    return {"name": file.name, "sha256": file.sha256}
+
+
+def _ascii(file: File) -> str:
+    """S3's user metadata are ASCII."""
+    return f"{file.name.encode('ascii', 'replace').decode()} {file.sha256[:12]}"

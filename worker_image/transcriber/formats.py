@@ -1,0 +1,92 @@
+"""The forms of a transcript: plain text, JSON (transcript.schema.json), SubRip and WebVTT captions."""
+
+from __future__ import annotations
+
+import html
+import json
+from typing import Any, Callable, Dict, Mapping
+
+from .captions import Caption, captions
+from .transcript import Segment, Transcript
+
+SCHEMA = 1
+CONTENT_TYPES = {
+    "txt": "text/plain; charset=utf-8",
+    "json": "application/json",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+}
+
+
+def render(form: str, transcript: Transcript, origin: Mapping[str, Any]) -> bytes:
+    """A transcript as a file.
+
+    Args:
+        form: one of CONTENT_TYPES.
+        origin: what made the transcript, from what; goes into the JSON as it is.
+    """
+    return _FORMS[form](transcript, origin).encode("utf-8")
+
+
+def _txt(transcript: Transcript, origin: Mapping[str, Any]) -> str:
+    return transcript.text + "\n"
+
+
+def _json(transcript: Transcript, origin: Mapping[str, Any]) -> str:
+    document = {
+        "schema": SCHEMA,
+        "text": transcript.text,
+        "duration": round(transcript.duration, 3),
+        "compute_seconds": round(transcript.compute_seconds, 3),
+        "segments": [_segment(segment) for segment in transcript.segments],
+        "warnings": transcript.warnings,
+        **origin,
+    }
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def _segment(segment: Segment) -> Dict[str, Any]:
+    return {
+        "start": round(segment.start, 3),
+        "end": round(segment.end, 3),
+        "text": segment.text,
+        "log_score": round(segment.score, 3),
+        "words": [
+            {"text": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
+            for word in segment.words
+        ],
+    }
+
+
+def _srt(transcript: Transcript, origin: Mapping[str, Any]) -> str:
+    blocks = [
+        f"{number}\n{_time(caption.start, ',')} --> {_time(caption.end, ',')}\n" + "\n".join(caption.lines)
+        for number, caption in enumerate(captions(transcript.words), start=1)
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _vtt(transcript: Transcript, origin: Mapping[str, Any]) -> str:
+    blocks = ["WEBVTT"] + [_cue(caption) for caption in captions(transcript.words)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _cue(caption: Caption) -> str:
+    lines = [html.escape(line, quote=False) for line in caption.lines]
+    return f"{_time(caption.start, '.')} --> {_time(caption.end, '.')}\n" + "\n".join(lines)
+
+
+def _time(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    hours, milliseconds = divmod(milliseconds, 3_600_000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    whole, milliseconds = divmod(milliseconds, 1000)
+    return f"{hours:02}:{minutes:02}:{whole:02}{point}{milliseconds:03}"
+
+
+_FORMS: Dict[str, Callable[[Transcript, Mapping[str, Any]], str]] = {
+    "txt": _txt,
+    "json": _json,
+    "srt": _srt,
+    "vtt": _vtt,
+}

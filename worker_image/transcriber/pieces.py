@@ -1,0 +1,152 @@
+"""Cuts long audio at silences, so that no call of an engine is long and long silence costs nothing.
+
+An engine's cost grows faster than the length of what it is given, and pieces of one file can be spread over
+all engines. The WebRTC voice detector finds the pauses: it is small, needs no model and runs as a stream. It
+can take soft speech for a pause, so it alone decides only where to cut; what is left out must be quiet too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator, List, Tuple
+
+import numpy as np
+import webrtcvad
+
+MAX_SECONDS = 30.0  # of one piece; what is shorter stays whole
+MIN_SECONDS = 10.0  # a cut at a pause is not looked for before
+FRAME_SECONDS = 0.03  # the detector takes 10, 20 or 30 ms
+PAUSE_SECONDS = 0.3  # shorter ones can be part of a word
+LONG_SILENCE_SECONDS = 2.0  # only silence this long is left out
+KEPT_SILENCE_SECONDS = 0.5  # of a long silence, at each of its ends
+QUIET_RMS = 32768 * 10 ** (-50 / 20)  # -50 dBFS
+DETECTOR_RATES = (8000, 16000, 32000, 48000)
+DETECTOR_MODE = 2  # 0 takes most for speech, 3 least
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a recording: int16 mono samples, and where it starts in seconds."""
+
+    start: float
+    samples: np.ndarray
+
+
+def cut(chunks: Iterator[np.ndarray], sample_rate: int) -> Iterator[Piece]:
+    """Cut a stream of int16 samples of shape (n,) into pieces of at most MAX_SECONDS, in order.
+
+    A recording that is no longer than that is one piece, as it is. Of a longer one everything is in exactly
+    one piece, except the inside of long silences.
+    """
+    window = _Window(sample_rate)
+    long = False
+    for chunk in chunks:
+        window.add(chunk)
+        while window.seconds > MAX_SECONDS:
+            long = True
+            yield from window.take(last=False)
+    if not long:
+        yield window.everything()
+    while long and window.seconds:
+        yield from window.take(last=True)
+
+
+class _Window:
+    """The samples that are in no piece yet, and what is known of each whole frame of them."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._rate = sample_rate
+        self._frame = int(sample_rate * FRAME_SECONDS)
+        self._detector = webrtcvad.Vad(DETECTOR_MODE) if sample_rate in DETECTOR_RATES else None
+        self._first = 0  # counted from the start of the recording
+        self._samples = np.zeros(0, np.int16)
+        self._added: List[np.ndarray] = []
+        self._length = 0
+        self._pause = np.zeros(0, bool)  # no speech in this frame
+        self._loudness = np.zeros(0, np.float32)  # RMS of this frame
+
+    @property
+    def seconds(self) -> float:
+        return self._length / self._rate
+
+    def add(self, chunk: np.ndarray) -> None:
+        self._added.append(chunk)
+        self._length += len(chunk)
+
+    def everything(self) -> Piece:
+        return self._piece(self._length)
+
+    def take(self, last: bool) -> Iterator[Piece]:
+        """Take the next piece from the front, or drop the silence that is there.
+
+        Args:
+            last: nothing follows what is in the window.
+        """
+        self._look_at_new_frames()
+        limit = _frames(MAX_SECONDS)
+        kept = _frames(KEPT_SILENCE_SECONDS)
+        pause = self._pause[:limit]
+        quiet = pause & (self._loudness[:limit] < QUIET_RMS)
+        leading = len(quiet) if quiet.all() else int(np.argmin(quiet))
+        if leading == len(quiet) and last and self.seconds <= MAX_SECONDS:
+            self._drop(self._length)
+        elif leading > kept:
+            self._drop((leading - kept) * self._frame)
+        else:
+            yield self._piece(self._end_of_piece(pause, quiet))
+
+    def _end_of_piece(self, pause: np.ndarray, quiet: np.ndarray) -> int:
+        silences = _runs(quiet, _frames(LONG_SILENCE_SECONDS))
+        if silences:
+            return (silences[0][0] + _frames(KEPT_SILENCE_SECONDS)) * self._frame
+        if self.seconds <= MAX_SECONDS:
+            return self._length
+        earliest = _frames(MIN_SECONDS)
+        pauses = _runs(pause[earliest:], _frames(PAUSE_SECONDS))
+        if pauses:
+            start, end = max(pauses, key=lambda run: run[1] - run[0])
+            return (earliest + (start + end) // 2) * self._frame
+        # Nobody pauses: the softest moment is the least likely inside of a word.
+        soft = np.convolve(self._loudness[earliest : len(pause)], np.ones(7), mode="same")
+        return (earliest + int(np.argmin(soft))) * self._frame
+
+    def _look_at_new_frames(self) -> None:
+        self._gather()
+        known = len(self._pause)
+        frames = self._samples[known * self._frame : self._length // self._frame * self._frame]
+        frames = frames.reshape(-1, self._frame)
+        loudness = np.sqrt(np.mean(np.square(frames, dtype=np.float32), axis=1))
+        pause = np.array([not self._is_speech(frame) for frame in frames], bool)
+        self._pause = np.concatenate([self._pause, pause if self._detector else loudness < QUIET_RMS])
+        self._loudness = np.concatenate([self._loudness, loudness])
+
+    def _is_speech(self, frame: np.ndarray) -> bool:
+        return self._detector is None or self._detector.is_speech(frame.tobytes(), self._rate)
+
+    def _piece(self, end: int) -> Piece:
+        self._gather()
+        piece = Piece(self._first / self._rate, self._samples[:end].copy())
+        self._drop(end)
+        return piece
+
+    def _drop(self, end: int) -> None:
+        self._first += end
+        self._length -= end
+        self._samples = self._samples[end:]
+        self._pause = self._pause[end // self._frame :]
+        self._loudness = self._loudness[end // self._frame :]
+
+    def _gather(self) -> None:
+        self._samples = np.concatenate([self._samples, *self._added])
+        self._added = []
+
+
+def _frames(seconds: float) -> int:
+    return round(seconds / FRAME_SECONDS)
+
+
+def _runs(flags: np.ndarray, at_least: int) -> List[Tuple[int, int]]:
+    """The stretches [start, end) of at least so many true flags."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    runs = zip(edges[::2].tolist(), edges[1::2].tolist())
+    return [(start, end) for start, end in runs if end - start >= at_least]

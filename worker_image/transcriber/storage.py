@@ -1,0 +1,212 @@
+"""The bucket: the few S3 calls that the worker makes, each with the conditions that keep recordings safe."""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Dict, Iterator, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+
+from .errors import ConfigError, Gone, Replaced, TemporaryError
+
+CONNECTIONS = 32
+BLOCK = 1 << 18
+READ_ATTEMPTS = 6  # of a body that breaks off; botocore itself retries only until the first byte
+MULTIPART_COPY_BYTES = 5 * 1000**3  # CopyObject takes no more than 5 GB
+USER_METADATA_BYTES = 2048  # S3's limit
+# What a copy with new metadata would lose otherwise.
+KEPT_HEADERS = (
+    "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "StorageClass",
+)  # fmt: skip
+GONE_CODES = ("NoSuchKey", "NoSuchVersion", "404")
+REPLACED_CODES = ("PreconditionFailed", "412")
+PERMANENT_STATUSES = (400, 401, 403, 404, 405)
+EXPIRED_CODES = ("ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown")
+
+
+@dataclass(frozen=True)
+class ObjectFacts:
+    """What S3 says of one version of an object."""
+
+    etag: str  # without quotes
+    size: int  # bytes
+    metadata: Dict[str, str]
+    headers: Dict[str, Any]  # KEPT_HEADERS as arguments of a copy
+
+
+class Bucket:
+    """One bucket, usable from any number of threads."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        try:
+            self._client = boto3.client(
+                "s3",
+                config=Config(
+                    retries={"mode": "standard", "max_attempts": 8},
+                    connect_timeout=10,
+                    read_timeout=60,
+                    max_pool_connections=CONNECTIONS,
+                    tcp_keepalive=True,
+                ),
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigError(f"The AWS settings cannot be used: {error}") from error
+
+    def read(self, key: str) -> bytes:
+        """A whole small object. Raises Gone if there is none."""
+        with _meaning_of_errors(f"reading {key!r}"):
+            body: bytes = self._client.get_object(Bucket=self.name, Key=key)["Body"].read()
+        return body
+
+    def facts(self, key: str) -> ObjectFacts:
+        """Raises Gone if there is no such object."""
+        with _meaning_of_errors(f"looking at {key!r}"):
+            return _facts(self._client.head_object(Bucket=self.name, Key=key))
+
+    def download(self, key: str, etag: str, target: BinaryIO) -> ObjectFacts:
+        """Read this version of an object; a read that breaks off goes on where it stopped.
+
+        Raises:
+            Gone, Replaced: there is no object, or it is another one by now.
+        """
+        return self._download(self.name, key, etag, target)
+
+    def put(self, key: str, body: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
+        with _meaning_of_errors(f"writing {key!r}"):
+            self._client.put_object(
+                Bucket=self.name, Key=key, Body=body, ContentType=content_type, Metadata=dict(metadata)
+            )
+
+    def copy(self, key: str, facts: ObjectFacts, target: str, added: Mapping[str, str]) -> None:
+        """Copy exactly this version, with its own metadata and what is added.
+
+        Raises:
+            Gone, Replaced: there is no object, or it is another one by now.
+        """
+        request = {
+            **facts.headers,
+            "Metadata": _merged(facts.metadata, added),
+            "MetadataDirective": "REPLACE",
+            "CopySourceIfMatch": facts.etag,
+        }
+        source = {"Bucket": self.name, "Key": key}
+        with _meaning_of_errors(f"copying {key!r}"):
+            if facts.size <= MULTIPART_COPY_BYTES:
+                self._client.copy_object(Bucket=self.name, Key=target, CopySource=source, **request)
+            else:
+                parts = TransferConfig(multipart_threshold=1, multipart_chunksize=512 << 20)
+                self._client.copy(source, self.name, target, ExtraArgs=request, Config=parts)
+
+    def delete(self, key: str, etag: str) -> None:
+        """Delete this version of an object, if it is still there.
+
+        Raises:
+            Replaced: another one is there by now.
+        """
+        with _meaning_of_errors(f"deleting {key!r}"):
+            try:
+                self._client.delete_object(Bucket=self.name, Key=key, IfMatch=etag)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in GONE_CODES:
+                    raise
+
+    def fetch_object(self, uri: str, path: Path) -> None:
+        """Download s3://bucket/key, of any bucket that the job may read.
+
+        Raises:
+            ConfigError: there is no such object.
+        """
+        place = urlsplit(uri, allow_fragments=False)
+        bucket, key = place.netloc, uri[len(f"s3://{place.netloc}/") :]
+        try:
+            if not bucket or not key:
+                raise Gone
+            with _meaning_of_errors(f"reading {uri}"):
+                facts = _facts(self._client.head_object(Bucket=bucket, Key=key))
+            with path.open("wb") as file:
+                self._download(bucket, key, facts.etag, file)
+        except Gone as error:
+            raise ConfigError(f"There is no object {uri}") from error
+        except Replaced as error:
+            raise TemporaryError(f"{uri} was replaced while it was read") from error
+
+    def _download(self, bucket: str, key: str, etag: str, target: BinaryIO) -> ObjectFacts:
+        start = target.tell()
+        for attempt in range(1, READ_ATTEMPTS + 1):
+            have = target.tell() - start
+            with _meaning_of_errors(f"reading {key!r}"):
+                answer = self._client.get_object(
+                    Bucket=bucket, Key=key, IfMatch=etag, **({"Range": f"bytes={have}-"} if have else {})
+                )
+            try:
+                for block in answer["Body"].iter_chunks(BLOCK):
+                    target.write(block)
+                return _facts(answer, size=target.tell() - start)
+            except (HTTPClientError, BotoCoreError) as error:
+                if attempt == READ_ATTEMPTS:
+                    raise TemporaryError(f"reading {key!r} keeps breaking off: {error}") from error
+                time.sleep(random.uniform(0, min(20, 0.2 * 2**attempt)))
+        raise AssertionError("not reached")
+
+
+def _facts(answer: Mapping[str, Any], size: Optional[int] = None) -> ObjectFacts:
+    return ObjectFacts(
+        etag=answer["ETag"].strip('"'),
+        size=answer["ContentLength"] if size is None else size,
+        metadata=answer["Metadata"],
+        headers={name: answer[name] for name in KEPT_HEADERS if answer.get(name)},
+    )
+
+
+def _merged(own: Mapping[str, str], added: Mapping[str, str]) -> Dict[str, str]:
+    """The object's own metadata as far as S3's limit leaves room for what is added."""
+    merged = dict(added)
+    room = USER_METADATA_BYTES - sum(map(_size, added.items()))
+    for entry in own.items():
+        if entry[0] not in merged and _size(entry) <= room:
+            merged[entry[0]] = entry[1]
+            room -= _size(entry)
+    return merged
+
+
+def _size(entry: Tuple[str, str]) -> int:
+    return len(entry[0].encode()) + len(entry[1].encode())
+
+
+@contextmanager
+def _meaning_of_errors(what: str) -> Iterator[None]:
+    """Turn what botocore raises after its own retries into what it means for the recording or the job."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if code in REPLACED_CODES:
+            raise Replaced(what) from error
+        if code in GONE_CODES:
+            raise Gone(what) from error
+        if status in PERMANENT_STATUSES and code not in EXPIRED_CODES:
+            raise ConfigError(f"S3 refuses {what}: {error}") from error
+        raise TemporaryError(f"S3 fails at {what}: {error}") from error
+    except NoCredentialsError as error:
+        raise ConfigError(f"{what} needs AWS credentials, and there are none") from error
+    except BotoCoreError as error:
+        raise TemporaryError(f"S3 fails at {what}: {error}") from error
+    except OSError as error:
+        raise TemporaryError(_disk_reason(error)) from error
+
+
+def _disk_reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "The disk is full"
+    return f"The machine fails: {error}"

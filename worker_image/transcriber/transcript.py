@@ -1,0 +1,38 @@
+"""A finished transcript, and what is told about how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List
+
+from .engine import Word
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What was heard in one piece of the recording; times in seconds of the whole recording."""
+
+    start: float
+    end: float
+    words: List[Word]
+    score: float  # the engine's unnormalised log score
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.text for word in self.words)
+
+
+@dataclass(frozen=True)
+class Transcript:
+    segments: List[Segment]  # in order; only those with words
+    duration: float  # seconds of the recording
+    compute_seconds: float  # CPU time of the engines
+    warnings: List[str]
+
+    @property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments)
+
+    @property
+    def words(self) -> List[Word]:
+        return [word for segment in self.segments for word in segment.words]
