@@ -43,7 +43,9 @@ class Airflow(Construct):
 
         # Airflow would make these itself, to be kept for ever.
         groups = [
-            log_group(self, f"{kind}Logs", name=f"airflow-{settings.environment_name}-{kind}", settings=settings, key=key)
+            log_group(
+                self, f"{kind}Logs", name=f"airflow-{settings.environment_name}-{kind}", settings=settings, key=key
+            )
             for kind in LOG_KINDS
         ]
         self.role = self._execution_role(
@@ -146,9 +148,7 @@ class Airflow(Construct):
         )
 
         def allow(sid: str, actions: list[str], resources: list[str], **condition: dict[str, object]) -> None:
-            role.add_to_policy(
-                iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=condition)
-            )
+            role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=condition))
 
         # --- What Amazon MWAA itself needs: https://docs.aws.amazon.com/mwaa/latest/userguide/mwaa-create-role.html
         allow("PublishHealth", ["airflow:PublishMetrics"], [self._arn("airflow", "environment", name)])

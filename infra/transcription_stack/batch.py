@@ -39,6 +39,9 @@ STUCK_REASONS = (
     "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
 )
 
+# Where the worker keeps the file at hand: the only place that it can write to.
+SCRATCH = "/tmp"  # noqa: S108  (a mount of the container, which nobody shares)
+
 # The user of worker_image/Dockerfile, by number because Fargate knows no name before the image is there.
 WORKER_USER = "1000:1000"
 
@@ -172,9 +175,7 @@ class TranscriptionBatch(Construct):
                 # image declares `VOLUME /tmp`, which makes the mount take over the mode of /tmp.
                 volumes=[properties.VolumesProperty(name="scratch")],
                 mount_points=[
-                    properties.MountPointsProperty(
-                        source_volume="scratch", container_path="/tmp", read_only=False
-                    )
+                    properties.MountPointsProperty(source_volume="scratch", container_path=SCRATCH, read_only=False)
                 ],
                 ephemeral_storage=properties.EphemeralStorageProperty(size_in_gib=settings.scratch_gib),
                 linux_parameters=properties.LinuxParametersProperty(init_process_enabled=True),
@@ -194,9 +195,7 @@ class TranscriptionBatch(Construct):
                     cpu_architecture="X86_64", operating_system_family="LINUX"
                 ),
             ),
-            timeout=properties.TimeoutProperty(
-                attempt_duration_seconds=round(settings.attempt_timeout_hours * 3600)
-            ),
+            timeout=properties.TimeoutProperty(attempt_duration_seconds=round(settings.attempt_timeout_hours * 3600)),
             retry_strategy=properties.RetryStrategyProperty(
                 attempts=settings.attempts,
                 evaluate_on_exit=[properties.EvaluateOnExitProperty(**condition) for condition in EVALUATE_ON_EXIT],

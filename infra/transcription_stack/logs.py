@@ -10,9 +10,7 @@ from constructs import Construct
 from .settings import Settings
 
 
-def log_group(
-    scope: Construct, construct_id: str, *, name: str, settings: Settings, key: kms.IKey
-) -> logs.LogGroup:
+def log_group(scope: Construct, construct_id: str, *, name: str, settings: Settings, key: kms.IKey) -> logs.LogGroup:
     """A log group under its own name, encrypted, kept for the set number of days."""
     group = logs.LogGroup(
         scope,

@@ -79,7 +79,7 @@ def acknowledge(
             Validations.of(child).acknowledge(
                 Acknowledgment(
                     id="AwsSolutions-L1",
-                    reason=f"{child.node.id}: the CDK's own function, which runs on the version that it was tested with.",
+                    reason=f"{child.node.id}: the CDK's own function, on the runtime that it was tested with.",
                 )
             )
 
@@ -94,6 +94,4 @@ def _arn(stack: Stack, bucket: s3.Bucket) -> str:
 def _allow(construct: IConstruct | Construct, reasons: Mapping[str, str]) -> None:
     """Acknowledges wildcards in the resources of a role's policy."""
     for finding, reason in reasons.items():
-        Validations.of(construct).acknowledge(
-            Acknowledgment(id=f"AwsSolutions-IAM5[{finding}]", reason=reason)
-        )
+        Validations.of(construct).acknowledge(Acknowledgment(id=f"AwsSolutions-IAM5[{finding}]", reason=reason))

@@ -90,7 +90,7 @@ class Observability(Construct):
         self.failed_jobs = log_group(
             self,
             "FailedJobs",
-            name=f"/transcription/{self._settings.environment_name}/failed-jobs",
+            name=f"/aws/events/{self._settings.environment_name}/failed-jobs",  # EventBridge wants this prefix
             settings=self._settings,
             key=key,
         )
@@ -183,7 +183,6 @@ class Observability(Construct):
             treat_missing_data=treat.BREACHING if below else treat.NOT_BREACHING,
         )
         alarm.add_alarm_action(self._notify)
-        alarm.add_ok_action(self._notify)
         return alarm
 
     def _dashboard(

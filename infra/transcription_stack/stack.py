@@ -21,8 +21,6 @@ from .storage import Storage
 # The CDK's newer behaviours that this stack counts on. In code, so that `cdk` and `python app.py` agree.
 FEATURE_FLAGS = {
     "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy": True,
-    "@aws-cdk/core:enablePartitionLiterals": True,
-    "@aws-cdk/aws-iam:minimizePolicies": False,  # a statement for each purpose, each with its own Sid
 }
 
 
@@ -121,8 +119,6 @@ def synthesise(*, settings: Settings, project: Path, outdir: Path) -> None:
     """Writes the template and its assets to the output folder, checked by cdk-nag."""
     app = App(outdir=str(outdir), context=FEATURE_FLAGS)
     with TemporaryDirectory() as staging:  # the CDK copies an asset when its construct is made
-        TranscriptionStack(
-            app, "Transcription", settings=settings, project=project, staging=Path(staging)
-        )
+        TranscriptionStack(app, "Transcription", settings=settings, project=project, staging=Path(staging))
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()
