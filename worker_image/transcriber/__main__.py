@@ -8,7 +8,6 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import List
 
 from . import __version__
 from .child import Child
@@ -41,7 +40,9 @@ def main() -> int:
             log("started", transcriber=__version__, manifest=settings.manifest_key, files=len(recordings),
                 engines=width, engine=facts.runtime, sample_rate=facts.sample_rate,
                 model=model.model, scorer=model.scorer)  # fmt: skip
-            making = Making(settings.manifest_prefix, facts.runtime, model, settings.decoding, settings.formats)
+            making = Making(
+                settings.manifest_prefix, facts.runtime, model, settings.decoding, settings.formats
+            )
             child = Child(
                 bucket=bucket,
                 delivery=Delivery(bucket, making),
@@ -54,12 +55,14 @@ def main() -> int:
             return child.transcribe(recordings)
 
 
-def read_manifest(bucket: Bucket, settings: Settings) -> List[Recording]:
+def read_manifest(bucket: Bucket, settings: Settings) -> list[Recording]:
     """Raises ConfigError if there is no such manifest."""
     try:
         return parse_manifest(bucket.read(settings.manifest_key))
     except Gone as error:
-        raise ConfigError(f"There is no manifest {settings.manifest_key} in s3://{settings.bucket}") from error
+        raise ConfigError(
+            f"There is no manifest {settings.manifest_key} in s3://{settings.bucket}"
+        ) from error
 
 
 def engine_spec(model: Model, settings: Settings) -> EngineSpec:
@@ -67,7 +70,7 @@ def engine_spec(model: Model, settings: Settings) -> EngineSpec:
     return EngineSpec(str(model.model.path), model.kind, scorer, settings.decoding)
 
 
-def terminate(signal_number: int, frame: object) -> None:
+def terminate(signal_number: int, _frame: object) -> None:
     """End what the main thread does; once, for what follows must not be interrupted."""
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, signal.SIG_IGN)

@@ -7,15 +7,18 @@ matrix, the rate is changed by soxr. Audio that already is what the engines take
 
 from __future__ import annotations
 
-from typing import BinaryIO, Iterator, List, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
+import numpy.typing as npt
 import soxr
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from .errors import Rejected
+from .samples import Samples
 
 # Only containers of sound and video: a playlist (hls, concat, sdp) could make ffmpeg open other files or URLs.
 CONTAINERS = (
@@ -47,7 +50,7 @@ class Audio:
     def __init__(self, source: BinaryIO, sample_rate: int) -> None:
         self.sample_rate = sample_rate
         self.samples = 0
-        self.warnings: List[str] = []
+        self.warnings: list[str] = []
         self._damaged = 0
         self._container = _open(source)
         stream = self._container.streams.best("audio")
@@ -60,7 +63,7 @@ class Audio:
         """Seconds decoded so far."""
         return self.samples / self.sample_rate
 
-    def chunks(self) -> Iterator[np.ndarray]:
+    def chunks(self) -> Iterator[Samples]:
         """Decode: int16 arrays of shape (n,), in order, about a second each.
 
         Raises:
@@ -117,10 +120,10 @@ def _open(source: BinaryIO) -> av.container.InputContainer:
         raise Rejected("not-audio", NOT_AUDIO, str(error)) from error
 
 
-def _resampled(frames: Iterator[AudioFrame], sample_rate: int) -> Iterator[np.ndarray]:
+def _resampled(frames: Iterator[AudioFrame], sample_rate: int) -> Iterator[Samples]:
     """Change a stream of frames, whose form may change on the way, to int16 mono chunks at one rate."""
-    form: Optional[Tuple[str, str, int]] = None
-    conversion: Optional[_Conversion] = None
+    form: tuple[str, str, int] | None = None
+    conversion: _Conversion | None = None
     for frame in frames:
         if (frame.format.name, frame.layout.name, frame.sample_rate) != form:
             if conversion:
@@ -140,33 +143,35 @@ class _Conversion:
         self._exact = frame.format.packed.name == "s16" and frame.layout.nb_channels == 1
         self._mix = None if self._exact else AudioResampler("flt", "mono", frame.sample_rate)
         self._rate = (
-            None if frame.sample_rate == sample_rate
+            None
+            if frame.sample_rate == sample_rate
             else soxr.ResampleStream(frame.sample_rate, sample_rate, 1, dtype="float32")
         )
         self._dtype = "int16" if self._exact else "float32"
         self._second = frame.sample_rate
-        self._waiting: List[np.ndarray] = []
+        self._waiting: list[npt.NDArray[Any]] = []
         self._count = 0
 
-    def feed(self, frame: AudioFrame) -> Iterator[np.ndarray]:
+    def feed(self, frame: AudioFrame) -> Iterator[Samples]:
         for part in self._mix.resample(frame) if self._mix else (frame,):
             self._waiting.append(part.to_ndarray().reshape(-1))
             self._count += part.samples
         if self._count >= self._second:
             yield self._convert(last=False)
 
-    def rest(self) -> np.ndarray:
+    def rest(self) -> Samples:
         for part in self._mix.resample(None) if self._mix else ():
             self._waiting.append(part.to_ndarray().reshape(-1))
         return self._convert(last=True)
 
-    def _convert(self, last: bool) -> np.ndarray:
+    def _convert(self, last: bool) -> Samples:
         samples = np.concatenate(self._waiting) if self._waiting else np.zeros(0, self._dtype)
         self._waiting, self._count = [], 0
         if self._rate is None and self._exact:
-            return samples
+            return cast(Samples, samples)
         if self._exact:
             samples = samples.astype(np.float32) / 32768
         if self._rate is not None:
             samples = self._rate.resample_chunk(samples, last=last)
-        return np.clip(np.rint(np.nan_to_num(samples) * 32768), -32768, 32767).astype(np.int16)
+        scaled = np.clip(np.rint(np.nan_to_num(samples) * 32768), -32768, 32767)
+        return cast(Samples, scaled.astype(np.int16))

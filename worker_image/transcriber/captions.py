@@ -6,8 +6,8 @@ The limits are those of common subtitling guides (BBC, Netflix).
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Optional, Sequence
 
 from .engine import Word
 
@@ -23,18 +23,18 @@ SOFT_PAUSE_SECONDS = 0.3  # ends one that is already half full
 class Caption:
     start: float  # seconds
     end: float
-    lines: List[str]
+    lines: list[str]
 
 
-def captions(words: Sequence[Word]) -> List[Caption]:
+def captions(words: Sequence[Word]) -> list[Caption]:
     """Group words, in order, into captions that do not overlap."""
-    groups: List[List[Word]] = []
+    groups: list[list[Word]] = []
     for word in words:
         if not groups or not _goes_on(groups[-1], word):
             groups.append([])
         groups[-1].append(word)
-    starts: List[Optional[float]] = [group[0].start for group in groups[1:]]
-    return [_caption(group, following) for group, following in zip(groups, starts + [None])]
+    starts: list[float | None] = [group[0].start for group in groups[1:]]
+    return [_caption(group, following) for group, following in zip(groups, [*starts, None])]
 
 
 def _goes_on(group: Sequence[Word], word: Word) -> bool:
@@ -48,7 +48,7 @@ def _goes_on(group: Sequence[Word], word: Word) -> bool:
     )
 
 
-def _caption(group: Sequence[Word], following: Optional[float]) -> Caption:
+def _caption(group: Sequence[Word], following: float | None) -> Caption:
     """A short caption stays longer, but never into the next one."""
     start = group[0].start
     end = min(max(group[-1].end, start + LEAST_SECONDS), start + MOST_SECONDS)
@@ -61,5 +61,5 @@ def _text(group: Sequence[Word]) -> str:
     return " ".join(word.text for word in group)
 
 
-def _lines(text: str) -> List[str]:
+def _lines(text: str) -> list[str]:
     return textwrap.wrap(text, LINE_CHARACTERS, break_on_hyphens=False)

@@ -13,10 +13,10 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Deque, Iterator, List, Optional, Sequence, Tuple
 
 from .decoder import Batch, Decoder, Decoding
 from .delivery import Delivery
@@ -36,9 +36,7 @@ DELIVERIES = 16  # files whose results are being written
 GIVE_UP_AFTER = 5  # files that failed for no fault of theirs: S3 is down, the disk is full
 GRACE_SECONDS = 20.0  # for what is at hand when the container must stop; Batch kills 30-120 s after SIGTERM
 
-NO_SPEECH = (
-    "No speech was recognised in this recording. Check that it has sound, and that its language is the model's."
-)
+NO_SPEECH = "No speech was recognised in this recording. Check that it has sound, and that its language is the model's."
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,9 @@ class Fetched:
     """A recording that has arrived: decoding and first are None if it has its transcript already."""
 
     source: ObjectFacts
-    decoding: Optional[Decoding] = None
-    first: Optional[Batch] = None
-    scratch: Optional[Path] = None
+    decoding: Decoding | None = None
+    first: Batch | None = None
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,19 @@ class Heard:
 
     start: float
     end: float
-    answer: "Future[TimedRecognition]"
+    answer: Future[TimedRecognition]
+
+
+@dataclass
+class Underway:
+    """A recording on its way; what fails is kept until its results are delivered."""
+
+    recording: Recording
+    fetched: Fetched | None = None
+    heard: list[Heard] = field(default_factory=list)
+    duration: float = 0.0  # seconds
+    warnings: list[str] = field(default_factory=list)
+    failure: Exception | None = None
 
 
 class Child:
@@ -100,17 +110,18 @@ class Child:
         self._account.total = len(recordings)
         fetchers = ThreadPoolExecutor(AHEAD_FILES, "fetch")
         deliverers = ThreadPoolExecutor(DELIVERIES, "deliver")
-        under_way: List["Future[None]"] = []
+        deliveries: list[Future[None]] = []
         try:
             for recording, fetching in self._ahead(fetchers, recordings):
                 self._deliveries.acquire()
                 self._account.give_up_if_hopeless()
-                under_way = [delivery for delivery in under_way if not delivery.done()]
-                under_way.append(self._send_through_engines(recording, fetching, deliverers))
-            wait(under_way)
+                underway = self._send_through_engines(recording, fetching)
+                deliveries = [delivery for delivery in deliveries if not delivery.done()]
+                deliveries.append(deliverers.submit(self._deliver, underway))
+            wait(deliveries)
         except Terminated:
-            log("terminating", level="warning", at_hand=len(under_way))
-            wait(under_way, timeout=GRACE_SECONDS)
+            log("terminating", level="warning", at_hand=len(deliveries))
+            wait(deliveries, timeout=GRACE_SECONDS)
             raise
         finally:
             fetchers.shutdown(wait=False, cancel_futures=True)
@@ -119,10 +130,10 @@ class Child:
 
     def _ahead(
         self, fetchers: ThreadPoolExecutor, recordings: Sequence[Recording]
-    ) -> Iterator[Tuple[Recording, "Future[Fetched]"]]:
+    ) -> Iterator[tuple[Recording, Future[Fetched]]]:
         """The recordings, largest first, while the next ones are being fetched."""
         waiting = deque(sorted(recordings, key=lambda recording: -recording.source_size))
-        ahead: Deque[Tuple[Recording, "Future[Fetched]"]] = deque()
+        ahead: deque[tuple[Recording, Future[Fetched]]] = deque()
         while waiting or ahead:
             while waiting and self._fits(ahead, waiting[0]):
                 recording = waiting.popleft()
@@ -130,7 +141,7 @@ class Child:
             yield ahead.popleft()
 
     @staticmethod
-    def _fits(ahead: Sequence[Tuple[Recording, object]], recording: Recording) -> bool:
+    def _fits(ahead: Sequence[tuple[Recording, object]], recording: Recording) -> bool:
         size = recording.source_size + sum(other.source_size for other, _ in ahead)
         return not ahead or (len(ahead) < AHEAD_FILES and size <= AHEAD_BYTES)
 
@@ -149,31 +160,25 @@ class Child:
             decoding = self._decoder.open(name, self._rate)
             return Fetched(source, decoding, decoding.next_batch(), Path(name))
         except BaseException:
-            os.unlink(name)
+            Path(name).unlink()
             raise
 
-    def _send_through_engines(
-        self, recording: Recording, fetching: "Future[Fetched]", deliverers: ThreadPoolExecutor
-    ) -> "Future[None]":
-        """Give a recording's pieces to the engines; its results are delivered in the background."""
-        fetched: Optional[Fetched] = None
-        heard: List[Heard] = []
-        batch = Batch([], True, 0.0, [])
-        failure: Optional[Exception] = None
+    def _send_through_engines(self, recording: Recording, fetching: Future[Fetched]) -> Underway:
+        """Give a recording's pieces to the engines, as fast as these take them."""
+        underway = Underway(recording)
         try:
-            fetched = fetching.result()
-            if fetched.decoding and fetched.first:
-                batch = fetched.first
-                heard.extend(map(self._hear, batch.pieces))
-                while not batch.last:
-                    batch = fetched.decoding.next_batch()
-                    heard.extend(map(self._hear, batch.pieces))
-        except Exception as error:  # the recording's own, told by its delivery
-            failure = error
+            underway.fetched = fetching.result()
+            batch = underway.fetched.first
+            while batch and underway.fetched.decoding:
+                underway.heard.extend(map(self._hear, batch.pieces))
+                underway.duration, underway.warnings = batch.duration, batch.warnings
+                batch = None if batch.last else underway.fetched.decoding.next_batch()
+        except Exception as error:
+            underway.failure = error
         finally:
-            if fetched and fetched.scratch:
-                fetched.scratch.unlink()
-        return deliverers.submit(self._deal_with, recording, fetched, heard, batch, failure)
+            if underway.fetched and underway.fetched.scratch:
+                underway.fetched.scratch.unlink()
+        return underway
 
     def _hear(self, piece: Piece) -> Heard:
         self._pieces.acquire()
@@ -181,18 +186,11 @@ class Child:
         answer.add_done_callback(lambda _: self._pieces.release())
         return Heard(piece.start, piece.start + len(piece.samples) / self._rate, answer)
 
-    def _deal_with(
-        self,
-        recording: Recording,
-        fetched: Optional[Fetched],
-        heard: Sequence[Heard],
-        batch: Batch,
-        failure: Optional[Exception],
-    ) -> None:
+    def _deliver(self, underway: Underway) -> None:
         """Bring one recording to its end, whatever that is, and account for it."""
+        recording = underway.recording
         try:
-            outcome = self._outcome(recording, fetched, heard, batch, failure)
-            self._account.done(recording, outcome)
+            self._account.done(recording, self._outcome(underway))
         except WorkerError as error:
             self._account.failed(recording, error, str(error))
         except Exception as error:  # a fault of ours must not cost the other recordings
@@ -200,29 +198,22 @@ class Child:
         finally:
             self._deliveries.release()
 
-    def _outcome(
-        self,
-        recording: Recording,
-        fetched: Optional[Fetched],
-        heard: Sequence[Heard],
-        batch: Batch,
-        failure: Optional[Exception],
-    ) -> str:
+    def _outcome(self, underway: Underway) -> str:
+        recording = underway.recording
         try:
-            if failure:
-                raise failure
-            assert fetched
-            if fetched.decoding:
-                self._delivery.put_transcript(recording, _transcript(heard, batch))
+            if underway.failure or not underway.fetched:
+                raise underway.failure or AssertionError("nothing was fetched")
+            if underway.fetched.decoding:
+                self._delivery.put_transcript(recording, _transcript(underway))
             if not recording.in_place:
-                self._delivery.move(recording, fetched.source, recording.processed_key)
-            return "transcribed"
+                self._delivery.move(recording, underway.fetched.source, recording.processed_key)
         except Rejected as rejection:
             return self._reject(recording, rejection)
         except Replaced:
             return "replaced"
         except Gone:
             return "transcribed" if self._delivery.was_processed(recording) else "gone"
+        return "transcribed"
 
     def _reject(self, recording: Recording, rejection: Rejected) -> str:
         try:
@@ -234,12 +225,18 @@ class Child:
             return "replaced"
         except Gone:
             return "gone"
-        log("rejected", level="warning", key=recording.source_key, code=rejection.code, reason=rejection.reason,
-            detail=rejection.detail)
+        log(
+            "rejected",
+            level="warning",
+            key=recording.source_key,
+            code=rejection.code,
+            reason=rejection.reason,
+            detail=rejection.detail,
+        )
         return "rejected"
 
 
-def _transcript(heard: Sequence[Heard], batch: Batch) -> Transcript:
+def _transcript(underway: Underway) -> Transcript:
     """Put a recording's pieces together.
 
     Raises:
@@ -247,7 +244,7 @@ def _transcript(heard: Sequence[Heard], batch: Batch) -> Transcript:
     """
     segments = []
     compute_seconds = 0.0
-    for piece in heard:
+    for piece in underway.heard:
         answer = piece.answer.result()
         compute_seconds += answer.compute_seconds
         words = [
@@ -257,8 +254,9 @@ def _transcript(heard: Sequence[Heard], batch: Batch) -> Transcript:
         if words:
             segments.append(Segment(piece.start, piece.end, words, answer.recognition.score))
     if not segments:
-        raise Rejected("no-speech", NO_SPEECH, f"{batch.duration:.3f} s of sound; {'; '.join(batch.warnings)}")
-    return Transcript(segments, batch.duration, compute_seconds, batch.warnings)
+        found = "; ".join([f"{underway.duration:.3f} s of sound", *underway.warnings])
+        raise Rejected("no-speech", NO_SPEECH, found)
+    return Transcript(segments, underway.duration, compute_seconds, underway.warnings)
 
 
 class _Account:
@@ -267,8 +265,8 @@ class _Account:
     def __init__(self) -> None:
         self.total = 0
         self._lock = threading.Lock()
-        self._outcomes: "Counter[str]" = Counter()
-        self._failures: List[WorkerError] = []
+        self._outcomes: Counter[str] = Counter()
+        self._failures: list[WorkerError] = []
         self._started = time.monotonic()
 
     def done(self, recording: Recording, outcome: str) -> None:
@@ -280,13 +278,21 @@ class _Account:
         with self._lock:
             self._failures.append(error)
             self._outcomes["failed"] += 1
-            log("file", level="error", key=recording.source_key, outcome="failed", detail=detail,
-                progress=self._progress())
+            log(
+                "file",
+                level="error",
+                key=recording.source_key,
+                outcome="failed",
+                detail=detail,
+                progress=self._progress(),
+            )
 
     def give_up_if_hopeless(self) -> None:
         with self._lock:
             if len(self._failures) >= GIVE_UP_AFTER:
-                raise self._worst(f"Giving up after {len(self._failures)} failures, the last: {self._failures[-1]}")
+                raise self._worst(
+                    f"Giving up after {len(self._failures)} failures, the last: {self._failures[-1]}"
+                )
 
     def exit_code(self) -> int:
         with self._lock:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Optional
 
 
-def available_cpus(cgroup_root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+def available_cpus(
+    cgroup_root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int:
     """The least of the scheduler's affinity and the CPU quotas of cgroup v2 and v1 that apply here."""
     quotas = list(_quotas(cgroup_root, membership))
     return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(quota) for quota in quotas)]))
@@ -23,7 +25,7 @@ def _quotas(root: Path, membership: Path) -> Iterator[float]:
 
 def _groups(membership: Path) -> Iterator[Path]:
     """The control groups of this process, relative to the mount; `.` is the mount itself."""
-    yield Path(".")
+    yield Path()
     for line in (_read(membership) or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers or "cpu" in controllers.split(","):
@@ -42,7 +44,7 @@ def _quota_v1(folder: Path) -> Iterator[float]:
         yield int(quota) / int(period)
 
 
-def _read(file: Path) -> Optional[str]:
+def _read(file: Path) -> str | None:
     try:
         return file.read_text().strip()
     except OSError:

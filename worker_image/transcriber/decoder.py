@@ -10,11 +10,13 @@ import io
 import itertools
 import multiprocessing
 import resource
+from collections.abc import Iterator
 from concurrent.futures import TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Dict, Iterator, List, Optional, Type, Union
+from typing import BinaryIO, Union
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -32,33 +34,31 @@ MEMORY_BYTES = 3 << 30  # of address space
 class Batch:
     """The next pieces of a file; duration and warnings are final when it is the last."""
 
-    pieces: List[Piece]
+    pieces: list[Piece]
     last: bool
     duration: float  # seconds
-    warnings: List[str]
+    warnings: list[str]
 
 
 class Decoder:
     """The decoding process, for several files at a time."""
 
     def __init__(self) -> None:
-        self._pool = ProcessPool(
-            1, initializer=_limit_memory, context=multiprocessing.get_context("spawn")
-        )
+        self._pool = ProcessPool(1, initializer=_limit_memory, context=multiprocessing.get_context("spawn"))
         self._pool.schedule(_limit_memory)  # a pool starts with its first task
         self._tokens = itertools.count()
 
-    def open(self, source: Source, sample_rate: int) -> "Decoding":
+    def open(self, source: Source, sample_rate: int) -> Decoding:
         """Decode a file to samples of that rate (Hz), piece by piece."""
         return Decoding(self._pool, next(self._tokens), source, sample_rate)
 
-    def __enter__(self) -> "Decoder":
+    def __enter__(self) -> Decoder:
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
 
@@ -117,14 +117,14 @@ class _Open:
     pieces: Iterator[Piece]
 
 
-_files: Dict[int, _Open] = {}
+_files: dict[int, _Open] = {}
 
 
 def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
-def _next_batch(token: int, source: Optional[Source], sample_rate: int, skip: int) -> Batch:
+def _next_batch(token: int, source: Source | None, sample_rate: int, skip: int) -> Batch:
     if source is not None:
         audio = Audio(_content(source), sample_rate)
         _files[token] = _Open(audio, itertools.islice(cut(audio.chunks(), sample_rate), skip, None))
@@ -144,8 +144,8 @@ def _next_batch(token: int, source: Optional[Source], sample_rate: int, skip: in
     return Batch(pieces, last, file.audio.duration, file.audio.warnings)
 
 
-def _some(pieces: Iterator[Piece], sample_rate: int) -> "tuple[List[Piece], bool]":
-    some: List[Piece] = []
+def _some(pieces: Iterator[Piece], sample_rate: int) -> tuple[list[Piece], bool]:
+    some: list[Piece] = []
     while sum(len(piece.samples) for piece in some) < (BATCH_SECONDS - 30) * sample_rate:
         piece = next(pieces, None)
         if piece is None:
@@ -155,4 +155,4 @@ def _some(pieces: Iterator[Piece], sample_rate: int) -> "tuple[List[Piece], bool
 
 
 def _content(source: Source) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+    return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")

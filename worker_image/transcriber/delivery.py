@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Tuple
+from typing import Any
 
 from . import __version__
 from .errors import Gone, Rejected, Replaced
@@ -33,7 +33,7 @@ class Making:
     runtime: str  # such as "stt 1.4.0"
     model: Model
     decoding: Decoding
-    formats: Tuple[str, ...]  # besides the text
+    formats: tuple[str, ...]  # besides the text
 
     @property
     def fingerprint(self) -> str:
@@ -70,7 +70,10 @@ class Delivery:
     def was_processed(self, recording: Recording) -> bool:
         """Whether the recording, gone from its source key, lies under its processed key."""
         try:
-            return self._bucket.facts(recording.processed_key).metadata.get("source-etag") == recording.source_etag
+            return (
+                self._bucket.facts(recording.processed_key).metadata.get("source-etag")
+                == recording.source_etag
+            )
         except Gone:
             return False
 
@@ -113,7 +116,7 @@ class Delivery:
         self._bucket.copy(recording.source_key, source, target, added)
         self._bucket.delete(recording.source_key, recording.source_etag)
 
-    def _origin(self, recording: Recording) -> Dict[str, Any]:
+    def _origin(self, recording: Recording) -> dict[str, Any]:
         making = self._making
         return {
             "source_key": recording.source_key,
@@ -130,7 +133,7 @@ class Delivery:
         }
 
 
-def _named(file: File) -> Dict[str, str]:
+def _named(file: File) -> dict[str, str]:
     return {"name": file.name, "sha256": file.sha256}
 
 

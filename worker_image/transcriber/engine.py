@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, List, Optional, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from .errors import ConfigError
-from .models import Kind
+from .model_file import Kind
+from .samples import Samples
 from .settings import Decoding
 
 # Less than one window of 32 ms crashes some versions.
@@ -53,7 +54,7 @@ class Recognition:
     score is the engine's unnormalised log score: comparable only between readings of the same audio.
     """
 
-    words: List[Word]
+    words: list[Word]
     score: float
 
 
@@ -63,7 +64,7 @@ class EngineSpec:
 
     model: str  # a local path
     kind: Kind
-    scorer: Optional[str]  # a local path
+    scorer: str | None  # a local path
     decoding: Decoding
 
 
@@ -73,7 +74,7 @@ class Engine(Protocol):
     runtime: str  # such as "stt 1.4.0"
     sample_rate: int  # Hz
 
-    def transcribe(self, samples: np.ndarray) -> Recognition:
+    def transcribe(self, samples: Samples) -> Recognition:
         """Recognise int16 mono samples of shape (n,) at the engine's rate; times count from the first."""
 
 
@@ -104,7 +105,7 @@ class _DeepSpeech:
         for word, boost in decoding.hot_words.items():
             self._model.addHotWord(word, boost)
 
-    def transcribe(self, samples: np.ndarray) -> Recognition:
+    def transcribe(self, samples: Samples) -> Recognition:
         least = int(LEAST_SECONDS * self.sample_rate)
         if len(samples) < least:
             samples = np.pad(samples, (0, least - len(samples)))
@@ -112,14 +113,14 @@ class _DeepSpeech:
         return Recognition(words_of(best.tokens, len(samples) / self.sample_rate), best.confidence)
 
 
-def words_of(tokens: Any, seconds: float) -> List[Word]:
+def words_of(tokens: Any, seconds: float) -> list[Word]:
     """Group an engine's tokens, one a character, into words.
 
     A token tells only where its character starts, so a word ends where the space after it starts, and the
     last one a typical character's length (0.1 s) after its last character's start, within the piece.
     """
-    words: List[Word] = []
-    letters: List[Any] = []
+    words: list[Word] = []
+    letters: list[Any] = []
     for token in tokens:
         if token.text != " ":
             letters.append(token)
@@ -131,7 +132,7 @@ def words_of(tokens: Any, seconds: float) -> List[Word]:
     return words
 
 
-def _word(letters: List[Any], end: float) -> Word:
+def _word(letters: list[Any], end: float) -> Word:
     return Word("".join(letter.text for letter in letters), round(letters[0].start_time, 3), round(end, 3))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from typing import Any, Callable, Dict, Mapping
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from .captions import Caption, captions
 from .transcript import Segment, Transcript
@@ -25,14 +26,14 @@ def render(form: str, transcript: Transcript, origin: Mapping[str, Any]) -> byte
         form: one of CONTENT_TYPES.
         origin: what made the transcript, from what; goes into the JSON as it is.
     """
-    return _FORMS[form](transcript, origin).encode("utf-8")
+    return _json(transcript, origin) if form == "json" else _FORMS[form](transcript).encode("utf-8")
 
 
-def _txt(transcript: Transcript, origin: Mapping[str, Any]) -> str:
+def _txt(transcript: Transcript) -> str:
     return transcript.text + "\n"
 
 
-def _json(transcript: Transcript, origin: Mapping[str, Any]) -> str:
+def _json(transcript: Transcript, origin: Mapping[str, Any]) -> bytes:
     document = {
         "schema": SCHEMA,
         "text": transcript.text,
@@ -42,10 +43,10 @@ def _json(transcript: Transcript, origin: Mapping[str, Any]) -> str:
         "warnings": transcript.warnings,
         **origin,
     }
-    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
 
 
-def _segment(segment: Segment) -> Dict[str, Any]:
+def _segment(segment: Segment) -> dict[str, Any]:
     return {
         "start": round(segment.start, 3),
         "end": round(segment.end, 3),
@@ -58,7 +59,7 @@ def _segment(segment: Segment) -> Dict[str, Any]:
     }
 
 
-def _srt(transcript: Transcript, origin: Mapping[str, Any]) -> str:
+def _srt(transcript: Transcript) -> str:
     blocks = [
         f"{number}\n{_time(caption.start, ',')} --> {_time(caption.end, ',')}\n" + "\n".join(caption.lines)
         for number, caption in enumerate(captions(transcript.words), start=1)
@@ -66,7 +67,7 @@ def _srt(transcript: Transcript, origin: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _vtt(transcript: Transcript, origin: Mapping[str, Any]) -> str:
+def _vtt(transcript: Transcript) -> str:
     blocks = ["WEBVTT"] + [_cue(caption) for caption in captions(transcript.words)]
     return "\n\n".join(blocks) + "\n"
 
@@ -84,9 +85,4 @@ def _time(seconds: float, point: str) -> str:
     return f"{hours:02}:{minutes:02}:{whole:02}{point}{milliseconds:03}"
 
 
-_FORMS: Dict[str, Callable[[Transcript, Mapping[str, Any]], str]] = {
-    "txt": _txt,
-    "json": _json,
-    "srt": _srt,
-    "vtt": _vtt,
-}
+_FORMS: dict[str, Callable[[Transcript], str]] = {"txt": _txt, "srt": _srt, "vtt": _vtt}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
-from typing import Callable, Dict, List
+from typing import Any, Callable
 
 from .errors import ConfigError
 
@@ -29,7 +29,7 @@ class Recording:
         return self.processed_key == self.source_key
 
 
-def parse_manifest(text: bytes) -> List[Recording]:
+def parse_manifest(text: bytes) -> list[Recording]:
     """Read a manifest.
 
     Raises:
@@ -53,10 +53,10 @@ def parse_manifest(text: bytes) -> List[Recording]:
 def _parse_line(line: bytes) -> Recording:
     entry = json.loads(line.decode("utf-8"))
     if not isinstance(entry, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is no JSON object")  # noqa: TRY004
     if entry.get("schema") != SCHEMA:
         raise ValueError(f"it has schema {entry.get('schema')!r}, and this worker reads schema {SCHEMA}")
-    values = {}
+    values: dict[str, Any] = {}
     for field in fields(Recording):
         if field.name not in entry:
             raise ValueError(f"{field.name} is missing")
@@ -94,14 +94,14 @@ def _ascii(name: str, value: object) -> str:
     return text
 
 
-_CHECKS: Dict[str, Callable[[str, object], object]] = {
+_CHECKS: dict[str, Callable[[str, object], object]] = {
     "source_size": _size,
     "source_etag": _etag,
     "uploaded": _ascii,
 }
 
 
-def _refuse_shared(keys: List[str], name: str) -> None:
+def _refuse_shared(keys: list[str], name: str) -> None:
     seen = set()
     for key in keys:
         if key in seen:

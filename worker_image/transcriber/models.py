@@ -8,32 +8,19 @@ downloads a built-in model (the image's build does that) and accepts only files 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import mmap
-import re
-import struct
+import shutil
 import sys
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, List, Optional, Protocol
+from typing import Any, Protocol
 
 import tomli
 
 from .errors import ConfigError
+from .model_file import BLOCK, Kind, alphabet_of, is_scorer, model_kind, sha256
 from .settings import Settings
-
-SCORER_MAGIC = b"mmap lm http://kheafield.com/code"
-BLOCK = 1 << 20
-
-
-class Kind(Enum):
-    """A model file's format, told by its content."""
-
-    TFLITE = "tflite"
-    PBMM = "pbmm"
-    PB = "pb"
 
 
 @dataclass(frozen=True)
@@ -49,8 +36,8 @@ class File:
 class Model:
     model: File
     kind: Kind
-    scorer: Optional[File]
-    language: Optional[str]  # known of built-in models only
+    scorer: File | None
+    language: str | None  # known of built-in models only
 
 
 class ModelSource(Protocol):
@@ -70,8 +57,12 @@ def find_model(settings: Settings, source: ModelSource, scratch: Path) -> Model:
     """
     built_in = _built_in(settings)
     file = built_in.model if built_in else _file("MODEL", settings.model, source, scratch)
-    model = Model(file, model_kind(file.path), _scorer(settings, built_in, source, scratch),
-                  built_in.language if built_in else None)
+    model = Model(
+        file,
+        model_kind(file.path),
+        _scorer(settings, built_in, source, scratch),
+        built_in.language if built_in else None,
+    )
     _check_decoding(settings, model)
     return model
 
@@ -83,7 +74,7 @@ class _BuiltIn:
     language: str
 
 
-def _built_in(settings: Settings) -> Optional[_BuiltIn]:
+def _built_in(settings: Settings) -> _BuiltIn | None:
     entry = built_in_models().get(settings.model)
     if entry is None:
         return None
@@ -92,19 +83,21 @@ def _built_in(settings: Settings) -> Optional[_BuiltIn]:
     for what in ("model", "scorer"):
         path = folder / entry[what]["file"]
         if not path.is_file():
-            raise ConfigError(f"MODEL is {settings.model!r}, but this image does not carry it ({path} is missing)")
-        files[what] = File(settings.model, path, entry[what].get("sha256") or _sha256(path))
-    return _BuiltIn(files["model"], replace(files["scorer"], name=files["scorer"].path.name), entry["language"])
+            raise ConfigError(
+                f"MODEL is {settings.model!r}, but this image does not carry it ({path} is missing)"
+            )
+        files[what] = File(settings.model, path, _known_sha256(path, entry[what]))
+    return _BuiltIn(
+        files["model"], replace(files["scorer"], name=files["scorer"].path.name), entry["language"]
+    )
 
 
-def built_in_models() -> Dict[str, Any]:
+def built_in_models() -> dict[str, Any]:
     """The entries of models.toml by name."""
     return tomli.loads((Path(__file__).parent / "models.toml").read_text("utf-8"))
 
 
-def _scorer(
-    settings: Settings, built_in: Optional[_BuiltIn], source: ModelSource, scratch: Path
-) -> Optional[File]:
+def _scorer(settings: Settings, built_in: _BuiltIn | None, source: ModelSource, scratch: Path) -> File | None:
     if settings.scorer is None:
         return built_in.scorer if built_in else None
     if settings.scorer.lower() == "none":
@@ -113,9 +106,8 @@ def _scorer(
     if entry is not None:
         return _built_in(replace(settings, model=settings.scorer)).scorer  # type: ignore[union-attr]
     file = _file("SCORER", settings.scorer, source, scratch)
-    with file.path.open("rb") as content:
-        if not content.read(len(SCORER_MAGIC)) == SCORER_MAGIC:
-            raise ConfigError(f"SCORER is {settings.scorer!r}, which is no scorer (KenLM binary with dictionary)")
+    if not is_scorer(file.path):
+        raise ConfigError(f"SCORER is {settings.scorer!r}, which is no scorer (KenLM binary with dictionary)")
     return file
 
 
@@ -127,30 +119,7 @@ def _file(setting: str, name: str, source: ModelSource, scratch: Path) -> File:
     elif not path.is_file():
         known = ", ".join(built_in_models())
         raise ConfigError(f"{setting} is {name!r}; it must be one of {known}, a file or s3://bucket/key")
-    return File(name, path, _sha256(path))
-
-
-def model_kind(path: Path) -> Kind:
-    """Tell a model file's format by its content; its name proves nothing.
-
-    Raises:
-        ConfigError: it is no DeepSpeech model; says what it looks like.
-    """
-    size = path.stat().st_size
-    if size < 1024:
-        raise ConfigError(f"The model {path} is no DeepSpeech model: it has only {size} bytes")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content[4:8] == b"TFL3":
-            return Kind.TFLITE
-        if content[: len(SCORER_MAGIC)] == SCORER_MAGIC:
-            raise ConfigError(f"The model {path} is a scorer; it belongs into SCORER")
-        # The directory of a .pbmm starts where its last eight bytes say, and names its packages.
-        (directory,) = struct.unpack("<Q", content[-8:])
-        if directory < size and content.find(b"memmapped_package://", directory) >= 0:
-            return Kind.PBMM
-        if content[:1] == b"\n" and content.find(b"metadata_version") >= 0:
-            return Kind.PB
-    raise ConfigError(f"The model {path} is no DeepSpeech model: it is neither .tflite nor .pbmm nor .pb inside")
+    return File(name, path, sha256(path))
 
 
 def _check_decoding(settings: Settings, model: Model) -> None:
@@ -167,52 +136,15 @@ def _check_decoding(settings: Settings, model: Model) -> None:
             raise ConfigError(f"HOT_WORDS has {word!r}; a hot-word must be a single word without spaces")
         foreign = sorted(set(word) - alphabet) if alphabet else []
         if foreign:
-            raise ConfigError(f"HOT_WORDS has {word!r}; the model's alphabet lacks {' '.join(map(repr, foreign))}")
+            raise ConfigError(
+                f"HOT_WORDS has {word!r}; the model's alphabet lacks {' '.join(map(repr, foreign))}"
+            )
 
 
-def alphabet_of(path: Path) -> FrozenSet[str]:
-    """The characters that a model can write; empty if its file does not tell.
-
-    Every export carries its serialised alphabet (training/deepspeech_training/util/text.py): the count, then
-    for each label from 0 up the label, its length and its UTF-8 bytes, all counts as little-endian uint16.
-    """
-    start = rb"(..)\x00\x00(?:\x01\x00.|\x02\x00..|\x03\x00...|\x04\x00....)\x01\x00[\x01-\x04]\x00"
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for found in re.finditer(start, content, re.DOTALL):
-            letters = _letters(content, found.start())
-            if letters:
-                return frozenset(letters)
-    return frozenset()
-
-
-def _letters(content: mmap.mmap, at: int) -> List[str]:
-    (count,) = struct.unpack_from("<H", content, at)
-    at += 2
-    letters: List[str] = []
-    for label in range(count):
-        if at + 4 > len(content):
-            return []
-        found, length = struct.unpack_from("<HH", content, at)
-        if found != label or not 1 <= length <= 4:
-            return []
-        try:
-            letters.append(content[at + 4 : at + 4 + length].decode("utf-8"))
-        except UnicodeDecodeError:
-            return []
-        at += 4 + length
-    return letters
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def fetch(name: str, models_dir: Path, checksums: Dict[str, Optional[str]]) -> None:
+def fetch(name: str, models_dir: Path, checksums: Mapping[str, str | None]) -> None:
     """Download a built-in model's files that are not there yet.
+
+    Beside each file its checksum is kept, so that no start of a container has to compute it again.
 
     Args:
         checksums: SHA-256 of `model` and `scorer`, for what models.toml does not state.
@@ -226,27 +158,48 @@ def fetch(name: str, models_dir: Path, checksums: Dict[str, Optional[str]]) -> N
     folder = models_dir / entry["folder"]
     folder.mkdir(parents=True, exist_ok=True)
     for what in ("model", "scorer"):
-        expected = entry[what].get("sha256") or checksums.get(what)
         path = folder / entry[what]["file"]
-        if not expected:
-            raise ConfigError(f"models.toml states no SHA-256 of {path.name}: give it with --{what}-sha256")
         if not path.is_file():
             _download(entry[what]["url"], path)
-        if _sha256(path) != expected.lower():
-            path.unlink()
-            raise ConfigError(f"{path.name} does not have the SHA-256 {expected}; it was removed")
+        _check(path, what, entry[what], checksums.get(what))
         print(f"{path}: checksum is right", flush=True)
 
 
+def _check(path: Path, what: str, stated: Mapping[str, str], given: str | None) -> None:
+    found = sha256(path)
+    expected = (stated.get("sha256") or given or "").lower()
+    if expected == found:
+        _checksum_file(path).write_text(f"{found}  {path.name}\n")
+        return
+    if expected:
+        path.unlink()
+        raise ConfigError(f"{path.name} has the SHA-256 {found}, not {expected}; it was removed")
+    raise ConfigError(
+        f"models.toml states no SHA-256 of {path.name}. The file that was downloaded has {found}; once you have "
+        f"made sure that this is the right one, give it with --{what}-sha256"
+    )
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _known_sha256(path: Path, stated: Mapping[str, str]) -> str:
+    """Of a built-in file: stated, kept when it was fetched, or computed now."""
+    if "sha256" in stated:
+        return stated["sha256"]
+    kept = _checksum_file(path)
+    return kept.read_text().split()[0] if kept.is_file() else sha256(path)
+
+
 def _download(url: str, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    with urllib.request.urlopen(url, timeout=60) as answer, part.open("wb") as file:
-        for block in iter(lambda: answer.read(BLOCK), b""):
-            file.write(block)
+    part = path.with_name(f"{path.name}.part")
+    with urllib.request.urlopen(url, timeout=60) as answer, part.open("wb") as file:  # noqa: S310, from models.toml
+        shutil.copyfileobj(answer, file, BLOCK)
     part.rename(path)
 
 
-def _main(arguments: List[str]) -> int:
+def _main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m transcriber.models")
     command = parser.add_subparsers(required=True).add_parser("fetch", help="download a built-in model")
     command.add_argument("name")

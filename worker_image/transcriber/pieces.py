@@ -7,11 +7,16 @@ can take soft speech for a pause, so it alone decides only where to cut; what is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator, List, Tuple
 
 import numpy as np
+import numpy.typing as npt
 import webrtcvad
+
+from .samples import Samples
+
+Flags = npt.NDArray[np.bool_]  # one a frame
 
 MAX_SECONDS = 30.0  # of one piece; what is shorter stays whole
 MIN_SECONDS = 10.0  # a cut at a pause is not looked for before
@@ -29,10 +34,10 @@ class Piece:
     """A stretch of a recording: int16 mono samples, and where it starts in seconds."""
 
     start: float
-    samples: np.ndarray
+    samples: Samples
 
 
-def cut(chunks: Iterator[np.ndarray], sample_rate: int) -> Iterator[Piece]:
+def cut(chunks: Iterator[Samples], sample_rate: int) -> Iterator[Piece]:
     """Cut a stream of int16 samples of shape (n,) into pieces of at most MAX_SECONDS, in order.
 
     A recording that is no longer than that is one piece, as it is. Of a longer one everything is in exactly
@@ -60,7 +65,7 @@ class _Window:
         self._detector = webrtcvad.Vad(DETECTOR_MODE) if sample_rate in DETECTOR_RATES else None
         self._first = 0  # counted from the start of the recording
         self._samples = np.zeros(0, np.int16)
-        self._added: List[np.ndarray] = []
+        self._added: list[Samples] = []
         self._length = 0
         self._pause = np.zeros(0, bool)  # no speech in this frame
         self._loudness = np.zeros(0, np.float32)  # RMS of this frame
@@ -69,7 +74,7 @@ class _Window:
     def seconds(self) -> float:
         return self._length / self._rate
 
-    def add(self, chunk: np.ndarray) -> None:
+    def add(self, chunk: Samples) -> None:
         self._added.append(chunk)
         self._length += len(chunk)
 
@@ -95,7 +100,7 @@ class _Window:
         else:
             yield self._piece(self._end_of_piece(pause, quiet))
 
-    def _end_of_piece(self, pause: np.ndarray, quiet: np.ndarray) -> int:
+    def _end_of_piece(self, pause: Flags, quiet: Flags) -> int:
         silences = _runs(quiet, _frames(LONG_SILENCE_SECONDS))
         if silences:
             return (silences[0][0] + _frames(KEPT_SILENCE_SECONDS)) * self._frame
@@ -120,7 +125,7 @@ class _Window:
         self._pause = np.concatenate([self._pause, pause if self._detector else loudness < QUIET_RMS])
         self._loudness = np.concatenate([self._loudness, loudness])
 
-    def _is_speech(self, frame: np.ndarray) -> bool:
+    def _is_speech(self, frame: Samples) -> bool:
         return self._detector is None or self._detector.is_speech(frame.tobytes(), self._rate)
 
     def _piece(self, end: int) -> Piece:
@@ -145,7 +150,7 @@ def _frames(seconds: float) -> int:
     return round(seconds / FRAME_SECONDS)
 
 
-def _runs(flags: np.ndarray, at_least: int) -> List[Tuple[int, int]]:
+def _runs(flags: Flags, at_least: int) -> list[tuple[int, int]]:
     """The stretches [start, end) of at least so many true flags."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     runs = zip(edges[::2].tolist(), edges[1::2].tolist())

@@ -12,13 +12,12 @@ from concurrent.futures import Future, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Optional, Type
 
-import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from .engine import Engine, EngineSpec, Recognition, load_engine
 from .errors import ConfigError, Rejected, TemporaryError
+from .samples import Samples
 
 # A piece may take this long; far beyond what the slowest engine needs on a busy machine, so it hangs.
 LIMIT_SECONDS = 120.0
@@ -63,19 +62,19 @@ class Engines:
             raise ConfigError(f"The engine crashes when it loads the model {self._model}") from error
         return facts
 
-    def transcribe(self, samples: np.ndarray, sample_rate: int) -> "Future[TimedRecognition]":
+    def transcribe(self, samples: Samples, sample_rate: int) -> Future[TimedRecognition]:
         """Recognise one piece in the background: int16 mono samples of shape (n,).
 
         The result raises Rejected if engines crash or hang on it twice, TemporaryError if they are killed.
         """
-        answer: "Future[TimedRecognition]" = Future()
-        self._attempt(samples, LIMIT_SECONDS + LIMIT_PER_SECOND * len(samples) / sample_rate, answer, again=True)
+        answer: Future[TimedRecognition] = Future()
+        self._attempt(
+            samples, LIMIT_SECONDS + LIMIT_PER_SECOND * len(samples) / sample_rate, answer, again=True
+        )
         return answer
 
-    def _attempt(
-        self, samples: np.ndarray, limit: float, answer: "Future[TimedRecognition]", again: bool
-    ) -> None:
-        def done(attempt: "Future[TimedRecognition]") -> None:
+    def _attempt(self, samples: Samples, limit: float, answer: Future[TimedRecognition], again: bool) -> None:
+        def done(attempt: Future[TimedRecognition]) -> None:
             error = None if attempt.cancelled() else attempt.exception()
             if attempt.cancelled():
                 answer.cancel()
@@ -91,13 +90,13 @@ class Engines:
         except RuntimeError as error:  # the pool is broken or stopped
             answer.set_exception(TemporaryError(f"The engines are gone: {error}"))
 
-    def __enter__(self) -> "Engines":
+    def __enter__(self) -> Engines:
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
 
@@ -123,8 +122,8 @@ def _meaning(error: BaseException) -> BaseException:
 
 # What follows runs in the engine processes.
 
-_engine: Optional[Engine] = None
-_refusal: Optional[Exception] = None
+_engine: Engine | None = None
+_refusal: Exception | None = None
 
 
 def _load(spec: EngineSpec) -> None:
@@ -146,7 +145,7 @@ def _describe() -> EngineFacts:
     return EngineFacts(engine.runtime, engine.sample_rate)
 
 
-def _transcribe(samples: np.ndarray) -> TimedRecognition:
+def _transcribe(samples: Samples) -> TimedRecognition:
     engine = _ready()
     started = time.process_time()
     recognition = engine.transcribe(samples)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Tuple
 
 from .errors import ConfigError
 
@@ -18,10 +18,10 @@ MAX_INDEX = 9_999  # an AWS Batch array has at most 10,000 children
 class Decoding:
     """How the decoder searches; None leaves what the model or its scorer brings along."""
 
-    beam_width: Optional[int] = None
-    lm_alpha: Optional[float] = None
-    lm_beta: Optional[float] = None
-    hot_words: Dict[str, float] = field(default_factory=dict)
+    beam_width: int | None = None
+    lm_alpha: float | None = None
+    lm_beta: float | None = None
+    hot_words: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Settings:
     manifest_prefix: str
     index: int
     model: str  # a name of models.toml, a path, or s3://bucket/key
-    scorer: Optional[str]  # a path, s3://bucket/key or "none"; None: the model's own
+    scorer: str | None  # a path, s3://bucket/key or "none"; None: the model's own
     models_dir: Path
     decoding: Decoding
-    formats: Tuple[str, ...]
+    formats: tuple[str, ...]
 
     @property
     def manifest_key(self) -> str:
@@ -79,7 +79,7 @@ def _required(given: Mapping[str, str], name: str, meaning: str) -> str:
     return given[name]
 
 
-def _whole(given: Mapping[str, str], name: str, least: int, most: int) -> Optional[int]:
+def _whole(given: Mapping[str, str], name: str, least: int, most: int) -> int | None:
     if name not in given:
         return None
     text = given[name].strip()
@@ -88,7 +88,7 @@ def _whole(given: Mapping[str, str], name: str, least: int, most: int) -> Option
     return int(text)
 
 
-def _real(given: Mapping[str, str], name: str, least: float, most: float) -> Optional[float]:
+def _real(given: Mapping[str, str], name: str, least: float, most: float) -> float | None:
     if name not in given:
         return None
     try:
@@ -100,7 +100,7 @@ def _real(given: Mapping[str, str], name: str, least: float, most: float) -> Opt
     return value
 
 
-def _hot_words(given: Mapping[str, str]) -> Dict[str, float]:
+def _hot_words(given: Mapping[str, str]) -> dict[str, float]:
     if "HOT_WORDS" not in given:
         return {}
     text = given["HOT_WORDS"]
@@ -120,9 +120,9 @@ def _is_boost(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and -100 <= value <= 100
 
 
-def _formats(given: Mapping[str, str]) -> Tuple[str, ...]:
+def _formats(given: Mapping[str, str]) -> tuple[str, ...]:
     names = [name.strip().lower() for name in given.get("OUTPUT_FORMATS", "").split(",")]
-    unknown = [name for name in names if name and name not in FORMATS + ("txt",)]
+    unknown = [name for name in names if name and name not in (*FORMATS, "txt")]
     if unknown:
         raise ConfigError(
             f"OUTPUT_FORMATS is {given['OUTPUT_FORMATS']!r}; it must be a comma list of "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import random
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import boto3
@@ -39,8 +40,8 @@ class ObjectFacts:
 
     etag: str  # without quotes
     size: int  # bytes
-    metadata: Dict[str, str]
-    headers: Dict[str, Any]  # KEPT_HEADERS as arguments of a copy
+    metadata: dict[str, str]
+    headers: dict[str, Any]  # KEPT_HEADERS as arguments of a copy
 
 
 class Bucket:
@@ -155,11 +156,11 @@ class Bucket:
             except (HTTPClientError, BotoCoreError) as error:
                 if attempt == READ_ATTEMPTS:
                     raise TemporaryError(f"reading {key!r} keeps breaking off: {error}") from error
-                time.sleep(random.uniform(0, min(20, 0.2 * 2**attempt)))
+                time.sleep(random.uniform(0, min(20, 0.2 * 2**attempt)))  # noqa: S311
         raise AssertionError("not reached")
 
 
-def _facts(answer: Mapping[str, Any], size: Optional[int] = None) -> ObjectFacts:
+def _facts(answer: Mapping[str, Any], size: int | None = None) -> ObjectFacts:
     return ObjectFacts(
         etag=answer["ETag"].strip('"'),
         size=answer["ContentLength"] if size is None else size,
@@ -168,7 +169,7 @@ def _facts(answer: Mapping[str, Any], size: Optional[int] = None) -> ObjectFacts
     )
 
 
-def _merged(own: Mapping[str, str], added: Mapping[str, str]) -> Dict[str, str]:
+def _merged(own: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
     """The object's own metadata as far as S3's limit leaves room for what is added."""
     merged = dict(added)
     room = USER_METADATA_BYTES - sum(map(_size, added.items()))
@@ -179,7 +180,7 @@ def _merged(own: Mapping[str, str], added: Mapping[str, str]) -> Dict[str, str]:
     return merged
 
 
-def _size(entry: Tuple[str, str]) -> int:
+def _size(entry: tuple[str, str]) -> int:
     return len(entry[0].encode()) + len(entry[1].encode())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List
 
 from .engine import Word
 
@@ -14,7 +13,7 @@ class Segment:
 
     start: float
     end: float
-    words: List[Word]
+    words: list[Word]
     score: float  # the engine's unnormalised log score
 
     @property
@@ -24,15 +23,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    segments: List[Segment]  # in order; only those with words
+    segments: list[Segment]  # in order; only those with words
     duration: float  # seconds of the recording
     compute_seconds: float  # CPU time of the engines
-    warnings: List[str]
+    warnings: list[str]
 
     @property
     def text(self) -> str:
         return " ".join(segment.text for segment in self.segments)
 
     @property
-    def words(self) -> List[Word]:
+    def words(self) -> list[Word]:
         return [word for segment in self.segments for word in segment.words]

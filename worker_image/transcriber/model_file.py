@@ -1,0 +1,95 @@
+"""What model and scorer files say of themselves: their format, their alphabet, their checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import re
+import struct
+from enum import Enum
+from pathlib import Path
+
+from .errors import ConfigError
+
+SCORER_MAGIC = b"mmap lm http://kheafield.com/code"
+BLOCK = 1 << 20
+
+
+class Kind(Enum):
+    """A model file's format, told by its content."""
+
+    TFLITE = "tflite"
+    PBMM = "pbmm"
+    PB = "pb"
+
+
+def model_kind(path: Path) -> Kind:
+    """Tell a model file's format by its content; its name proves nothing.
+
+    Raises:
+        ConfigError: it is no DeepSpeech model; says what it looks like.
+    """
+    size = path.stat().st_size
+    if size < 1024:
+        raise ConfigError(f"The model {path} is no DeepSpeech model: it has only {size} bytes")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[4:8] == b"TFL3":
+            return Kind.TFLITE
+        if content[: len(SCORER_MAGIC)] == SCORER_MAGIC:
+            raise ConfigError(f"The model {path} is a scorer; it belongs into SCORER")
+        # The directory of a .pbmm starts where its last eight bytes say, and names its packages.
+        (directory,) = struct.unpack("<Q", content[-8:])
+        if directory < size and content.find(b"memmapped_package://", directory) >= 0:
+            return Kind.PBMM
+        if content[:1] == b"\n" and content.find(b"metadata_version") >= 0:
+            return Kind.PB
+    raise ConfigError(
+        f"The model {path} is no DeepSpeech model: it is neither .tflite nor .pbmm nor .pb inside"
+    )
+
+
+def is_scorer(path: Path) -> bool:
+    """Whether it is a KenLM binary; the engine itself tests the dictionary behind it."""
+    with path.open("rb") as content:
+        return content.read(len(SCORER_MAGIC)) == SCORER_MAGIC
+
+
+def alphabet_of(path: Path) -> frozenset[str]:
+    """The characters that a model can write; empty if its file does not tell.
+
+    Every export carries its serialised alphabet (training/deepspeech_training/util/text.py): the count, then
+    for each label from 0 up the label, its length and its UTF-8 bytes, all counts as little-endian uint16.
+    """
+    start = rb"(..)\x00\x00(?:\x01\x00.|\x02\x00..|\x03\x00...|\x04\x00....)\x01\x00[\x01-\x04]\x00"
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for found in re.finditer(start, content, re.DOTALL):
+            letters = _letters(content, found.start())
+            if letters:
+                return frozenset(letters)
+    return frozenset()
+
+
+def _letters(content: mmap.mmap, at: int) -> list[str]:
+    (count,) = struct.unpack_from("<H", content, at)
+    at += 2
+    letters: list[str] = []
+    for label in range(count):
+        if at + 4 > len(content):
+            return []
+        found, length = struct.unpack_from("<HH", content, at)
+        if found != label or not 1 <= length <= 4:
+            return []
+        try:
+            letters.append(content[at + 4 : at + 4 + length].decode("utf-8"))
+        except UnicodeDecodeError:
+            return []
+        at += 4 + length
+    return letters
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
