@@ -8,7 +8,7 @@ matrix, the rate is changed by soxr. Audio that already is what the engines take
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
