@@ -57,7 +57,7 @@ class Network(Construct):
             self.ways_out.add(subnet.internet_connectivity_established)
         self._flow_logs(settings=settings, key=key)
         if not by_nat:
-            self._interface_endpoints()
+            self._interface_endpoints(settings.vpc_cidr)
 
     def _flow_logs(self, *, settings: Settings, key: kms.IKey) -> None:
         self.vpc.add_flow_log(
@@ -74,7 +74,7 @@ class Network(Construct):
             traffic_type=ec2.FlowLogTrafficType.REJECT,
         )
 
-    def _interface_endpoints(self) -> None:
+    def _interface_endpoints(self, vpc_cidr: str) -> None:
         group = ec2.SecurityGroup(
             self,
             "Endpoints",
@@ -82,7 +82,7 @@ class Network(Construct):
             description="Interface endpoints: HTTPS from inside the VPC",
             allow_all_outbound=False,
         )
-        group.add_ingress_rule(ec2.Peer.ipv4(self.vpc.vpc_cidr_block), ec2.Port.tcp(443), "HTTPS from the VPC")
+        group.add_ingress_rule(ec2.Peer.ipv4(vpc_cidr), ec2.Port.tcp(443), "HTTPS from the VPC")
         for name, service in ENDPOINT_SERVICES.items():
             endpoint = self.vpc.add_interface_endpoint(
                 name,
