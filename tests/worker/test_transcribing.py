@@ -1,0 +1,178 @@
+"""Recordings in, transcripts out: the worker's main job, with the real engines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from conftest import RECORDINGS, ROOT, TEXTS, Bucket, recording
+
+SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
+
+
+@pytest.fixture(scope="module")
+def done(endpoint: str) -> Any:
+    """A bucket in which all sixteen recordings were transcribed in one run, with every output format."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        environment.setenv("AWS_ENDPOINT_URL", endpoint)
+        bucket = Bucket()
+        lines = [
+            bucket.put(name, recording(name), ContentType="audio/x-wav", Metadata={"speaker": "allison"})
+            for name in TEXTS
+        ]
+        bucket.plan(*lines)
+        run = bucket.run(OUTPUT_FORMATS="json,srt,vtt")
+        yield bucket, run, lines
+
+
+def test_every_recording_gets_exactly_its_text(done: Any) -> None:
+    bucket, run, lines = done
+    assert run.code == 0, run
+    texts = {line["source_key"].split("/")[1]: bucket.text(line["transcript_key"]) for line in lines}
+    assert texts == TEXTS
+
+
+def test_every_recording_is_moved_to_processed_unchanged(done: Any) -> None:
+    bucket, _, lines = done
+    assert not [key for key in bucket.keys() if key.startswith(("input/", "failed/"))]
+    for line in lines:
+        name = line["source_key"].split("/")[1]
+        assert bucket.read(line["processed_key"]) == (RECORDINGS / name).read_bytes()
+
+
+def test_a_processed_copy_keeps_the_users_metadata_and_says_where_it_came_from(done: Any) -> None:
+    bucket, _, lines = done
+    facts = bucket.facts(lines[0]["processed_key"])
+    assert facts["ContentType"] == "audio/x-wav"
+    assert facts["Metadata"] == {
+        "speaker": "allison",
+        "source-etag": lines[0]["source_etag"],
+        "uploaded": lines[0]["uploaded"],
+    }
+
+
+def test_every_output_says_what_made_it(done: Any) -> None:
+    bucket, _, lines = done
+    types = {
+        "": "text/plain; charset=utf-8",
+        ".json": "application/json",
+        ".srt": "application/x-subrip; charset=utf-8",
+        ".vtt": "text/vtt; charset=utf-8",
+    }
+    for suffix, content_type in types.items():
+        facts = bucket.facts(lines[0]["transcript_key"] + suffix)
+        assert facts["ContentType"] == content_type
+        metadata = facts["Metadata"]
+        assert metadata["source-etag"] == lines[0]["source_etag"]
+        assert metadata["engine"] == "stt 1.4.0"
+        assert metadata["model"] == "asterisk-en b010d1fa2ec5"
+        assert len(metadata["settings"]) == 16
+        assert float(metadata["audio-seconds"]) == pytest.approx(1.71, abs=0.01)
+        assert float(metadata["compute-seconds"]) > 0
+
+
+def test_the_json_fits_its_published_schema(done: Any) -> None:
+    bucket, _, lines = done
+    documents = [json.loads(bucket.read(line["transcript_key"] + ".json")) for line in lines]
+    check = "import json, sys, jsonschema; schema, documents = json.load(sys.stdin)\n"
+    check += "jsonschema.Draft202012Validator.check_schema(schema)\n"
+    check += "for document in documents: jsonschema.validate(document, schema)\n"
+    validator = subprocess.run(
+        [str(ROOT / ".venv/airflow/bin/python"), "-c", check],
+        input=json.dumps([json.loads(SCHEMA.read_text("utf-8")), documents]),
+        capture_output=True,
+        text=True,
+    )
+    assert validator.returncode == 0, validator.stderr
+    assert [document["text"] for document in documents] == list(TEXTS.values())
+
+
+def test_words_have_times_in_order_within_the_recording(done: Any) -> None:
+    bucket, _, lines = done
+    for line in lines:
+        document = json.loads(bucket.read(line["transcript_key"] + ".json"))
+        words = [word for segment in document["segments"] for word in segment["words"]]
+        assert " ".join(word["text"] for word in words) == document["text"]
+        times = [time for word in words for time in (word["start"], word["end"])]
+        assert times == sorted(times)
+        assert 0 <= times[0] <= times[-1] <= document["duration"]
+
+
+def test_progress_is_logged_as_n_of_m_files(done: Any) -> None:
+    _, run, _ = done
+    progress = [event["progress"] for event in run.events if event["event"] == "file"]
+    assert progress == [f"{n} of 16 files" for n in range(1, 17)]
+
+
+def test_no_more_engines_start_than_there_is_work(bucket: Bucket) -> None:
+    bucket.plan(bucket.put("tiny.wav", recording()[:40_000]))
+    run = bucket.run()
+    assert next(event for event in run.events if event["event"] == "started")["engines"] == 1
+
+
+def test_the_full_precision_model_gives_the_same_texts(bucket: Bucket) -> None:
+    some = list(TEXTS)[:4]
+    bucket.plan(*(bucket.put(name, recording(name)) for name in some))
+    run = bucket.run(MODEL="asterisk-en-pbmm")
+    assert run.code == 0, run
+    assert next(event for event in run.events if event["event"] == "started")["engine"].startswith("deepspeech 0.9.3")
+    assert {name: bucket.text(f"output/{name[:-4]}") for name in some} == {name: TEXTS[name] for name in some}
+
+
+def test_a_model_and_scorer_from_s3_are_used_and_named(bucket: Bucket) -> None:
+    folder = ROOT / "worker_image" / "models" / "asterisk-en"
+    for suffix in ("tflite", "scorer"):
+        body = (folder / f"asterisk-en.{suffix}").read_bytes()
+        bucket.s3.put_object(Bucket=bucket.name, Key=f"models/phone/own.{suffix}", Body=body)
+    bucket.plan(bucket.put("call.wav"))
+    uri = f"s3://{bucket.name}/models/phone/own"
+    run = bucket.run(MODEL=f"{uri}.tflite", SCORER=f"{uri}.scorer", OUTPUT_FORMATS="json")
+    assert run.code == 0, run
+    document = json.loads(bucket.read("output/call.json"))
+    assert document["text"] == "press zero for help"
+    assert document["model"]["name"] == f"{uri}.tflite"
+    assert document["scorer"]["sha256"].startswith("884f2fd034b6")
+
+
+def test_a_child_of_an_array_takes_its_own_manifest(bucket: Bucket) -> None:
+    bucket.plan(bucket.put("zero.wav"), index=0)
+    bucket.plan(bucket.put("seven.wav"), index=7)
+    assert bucket.run(AWS_BATCH_JOB_ARRAY_INDEX="7").code == 0
+    assert bucket.keys() == ["input/zero.wav", "output/seven", "processed/seven.wav"]
+
+
+HOSTILE = [
+    "two words.wav",
+    "it's \"quoted\".wav",
+    "$(touch pwned);`touch pwned`.wav",
+    "a;b&c|d>e.wav",
+    "new\nline.wav",
+    '","level":"error","event":"forged.wav',
+    "100%2F.wav",
+    "a+b=c?d#e.wav",
+    "😀 e\u0301 \u202e.wav",
+    "../../up.wav",
+    "sub//folder/./x.wav",
+    "back\\slash.wav",
+    "-rf.wav",
+    "ä" * 480 + ".wav",
+    "no extension",
+]
+
+
+def test_names_are_data_whatever_they_hold(bucket: Bucket) -> None:
+    lines = [bucket.put(name) for name in HOSTILE]
+    bucket.plan(*lines)
+    run = bucket.run()
+    assert run.code == 0, run
+    assert run.outcomes() == {line["source_key"]: "transcribed" for line in lines}
+    for line in lines:
+        assert bucket.text(line["transcript_key"]) == "press zero for help"
+        assert bucket.read(line["processed_key"]) == recording()
+    assert not [key for key in bucket.keys() if key.startswith(("input/", "failed/"))]
+    assert {event["event"] for event in run.events} == {"started", "file", "done"}
