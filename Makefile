@@ -39,6 +39,28 @@ define environment
 	@cp $(3) $@
 endef
 
+## What to run
+
+# How a local Batch container runs: as a process, or with `make demo DOCKER=tag` as a container of that image.
+LOCAL := PYTHONPATH=infra:plugins $(AIRFLOW) -m local_aws $(if $(DOCKER),--docker "$(DOCKER)")
+SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
+
+.PHONY: demo
+demo: setup build/cdk.out/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder
+	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)")
+
+.PHONY: airflow
+airflow: setup build/cdk.out/manifest.json ## Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
+	@$(LOCAL) airflow $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
+
+.PHONY: synth
+synth: build/cdk.out/manifest.json ## Synthesise the CDK app to build/cdk.out
+
+build/cdk.out/manifest.json: $(SOURCES) .venv/infra/lock
+	@echo "Synthesising the CDK app"
+	@CDK_OUTDIR=build/cdk.out $(INFRA) infra/app.py
+	@touch $@
+
 .PHONY: lock
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate
 lock: | $(UV) ## Resolve the lock files anew from the .in files

@@ -44,9 +44,9 @@ def transcription() -> None:
     @task(outlets=[TRANSCRIPTS], trigger_rule=TriggerRule.NONE_SKIPPED)
     def verify(plan: dict[str, Any], job_id: str, **context: Any) -> dict[str, Any]:
         """Account for every planned recording, also when the job failed; write the report."""
-        totals = stages.account(plan, job_id, context)
-        context["outlet_events"][TRANSCRIPTS].extra = totals["files"]
-        return totals
+        report = stages.account(plan, job_id, context)
+        context["outlet_events"][TRANSCRIPTS].extra = report["totals"]["files"]
+        return report
 
     planned = plan()
     submit = SubmitOnce(task_id="submit", plan=planned)

@@ -11,7 +11,6 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
 from airflow.sdk import conf
-from airflow.sdk.exceptions import AirflowConfigException
 
 from transcription.errors import SettingError
 
@@ -59,10 +58,7 @@ def load() -> Settings:
     types = get_type_hints(Settings)
     values: dict[str, Any] = {}
     for field in fields(Settings):
-        try:
-            text = conf.get(SECTION, field.name)
-        except AirflowConfigException:
-            text = ""
+        text = conf.get(SECTION, field.name, fallback="")
         if not text:
             if field.default is MISSING:
                 raise SettingError(

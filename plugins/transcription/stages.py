@@ -133,7 +133,7 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Context
             )
         summary = {
             "run_id": context["run_id"],
-            **totals.to_json(),
+            "totals": totals.to_json(),
             "estimated_usd": round(_container_usd(job_id, options), 4),
             "left_alone": plan["left_alone"],
             "children": plan["children"],
@@ -146,7 +146,7 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Context
         key = layout.report_key(context["run_id"])
         bucket.put_json(key, report)
     bucket.delete(prefix)
-    log.info("Report: s3://%s/%s: %s", bucket.name, key, summary["files"])
+    log.info("Report: s3://%s/%s: %s", bucket.name, key, summary["totals"]["files"])
     if missing:
         named = "".join(f"\n  {result.line.source_key!r}: {result.reason}" for result in missing)
         raise FilesMissing(

@@ -1,0 +1,59 @@
+"""Command line of the local AWS: `demo` runs the pipeline once, `airflow` keeps it running with Airflow's UI."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from local_aws.containers import PROJECT, DockerContainer, Runtime, WorkerProcess
+
+CLOUD_ASSEMBLY = PROJECT / "build" / "cdk.out"
+
+
+def main() -> int:
+    """Run the command; return its exit code."""
+    arguments = _parser().parse_args()
+    runtime: Runtime = DockerContainer(arguments.docker) if arguments.docker else WorkerProcess()
+    if arguments.command == "demo":
+        from local_aws import demo
+
+        return demo.run(
+            demo.Request(
+                audio=arguments.audio,
+                out=arguments.out,
+                model=arguments.model,
+                scorer=arguments.scorer,
+                cloud_assembly=CLOUD_ASSEMBLY,
+            ),
+            runtime,
+        )
+    from local_aws import ui
+
+    return ui.run(runtime, CLOUD_ASSEMBLY, aws_port=arguments.aws_port, ui_port=arguments.ui_port)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="local_aws", description=__doc__)
+    parser.add_argument("--docker", metavar="TAG", help="run the worker image of this tag with Docker")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="run the pipeline once and print the transcripts")
+    demo.add_argument("--audio", type=_existing, default=PROJECT / "tests" / "recordings", help="folder or file")
+    demo.add_argument("--out", type=Path, help="folder for what the pipeline writes under output/")
+    demo.add_argument("--model", type=_existing, help="a DeepSpeech model instead of the demo's")
+    demo.add_argument("--scorer", type=_existing, help="its scorer")
+    ui = commands.add_parser("airflow", help="keep the local AWS and Airflow's UI running")
+    ui.add_argument("--aws-port", type=int, default=4566)
+    ui.add_argument("--ui-port", type=int, default=8080)
+    return parser
+
+
+def _existing(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"there is no {text}")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

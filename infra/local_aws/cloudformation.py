@@ -1,0 +1,390 @@
+"""CloudFormation on moto 5.2.5: what keeps an ordinary CDK template from deploying, or from being obeyed.
+
+Each class or function mends one resource type and names the behaviour of the real service that it restores.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import mimetypes
+import zipfile
+from typing import Any
+
+from moto.batch import models as batch
+from moto.cloudformation import parsing
+from moto.core.common_models import CloudFormationModel
+from moto.iam.access_control import PermissionResult
+from moto.iam.models import iam_backends
+from moto.kms import models as kms
+from moto.s3 import models as s3
+from moto.utilities.utils import get_partition
+
+# What a request's conditions are judged by: the local endpoint stands for S3's, which speaks TLS.
+_REQUEST_CONTEXT = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
+
+
+class Environment(CloudFormationModel):
+    """AWS::MWAA::Environment, which moto does not know: its properties are kept for the local Airflow.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-mwaa-environment.html
+    """
+
+    by_name: dict[str, Environment] = {}
+
+    def __init__(self, name: str, properties: dict[str, Any], arn: str) -> None:
+        self.name = name
+        self.properties = properties
+        self.arn = arn
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self.name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return "Name"
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::MWAA::Environment"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    ) -> Environment:
+        properties = cloudformation_json["Properties"]
+        code_bucket = properties["SourceBucketArn"].rpartition(":")[2]
+        bucket = s3.s3_backends[account_id][get_partition(region_name)].buckets[code_bucket]
+        for setting in ("PluginsS3Path", "RequirementsS3Path"):
+            if setting in properties and properties[setting] not in bucket.keys:
+                raise ValueError(f"{setting}: the bucket {code_bucket} has no object {properties[setting]!r}.")
+        arn = f"arn:aws:airflow:{region_name}:{account_id}:environment/{resource_name}"
+        cls.by_name[resource_name] = cls(resource_name, properties, arn)
+        return cls.by_name[resource_name]
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: Environment,
+        new_resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+    ) -> Environment:
+        return cls.create_from_cloudformation_json(
+            original_resource.name, cloudformation_json, account_id, region_name
+        )
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+    ) -> None:
+        cls.by_name.pop(resource_name, None)
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return attr in ("Arn", "WebserverUrl")
+
+    def get_cfn_attribute(self, attribute_name: str) -> str:
+        return {"Arn": self.arn, "WebserverUrl": "127.0.0.1:8080"}[attribute_name]
+
+
+class BucketPolicy(CloudFormationModel):
+    """AWS::S3::BucketPolicy, which moto does not know.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-s3-bucketpolicy.html
+    """
+
+    def __init__(self, bucket: str) -> None:
+        self.physical_resource_id = bucket
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::S3::BucketPolicy"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    ) -> BucketPolicy:
+        properties = cloudformation_json["Properties"]
+        backend = s3.s3_backends[account_id][get_partition(region_name)]
+        backend.put_bucket_policy(properties["Bucket"], json.dumps(properties["PolicyDocument"]).encode())
+        return cls(properties["Bucket"])
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: BucketPolicy,
+        new_resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+    ) -> BucketPolicy:
+        return cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
+
+
+class Described(CloudFormationModel):
+    """A resource of a type that moto does not know and the local pipeline does not use: it has a name and an ARN."""
+
+    def __init__(self, name: str, arn: str) -> None:
+        self.physical_resource_id = name
+        self.arn = arn
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return ""
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    ) -> Described:
+        service, kind = cloudformation_json["Type"].lower().split("::")[1:]
+        return cls(resource_name, f"arn:aws:{service}:{region_name}:{account_id}:{kind}/{resource_name}")
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: Described,
+        new_resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+    ) -> Described:
+        return original_resource
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return attr == "Arn"
+
+    def get_cfn_attribute(self, attribute_name: str) -> str:
+        return self.arn
+
+
+class BucketDeployment(CloudFormationModel):
+    """Custom::CDKBucketDeployment: a Lambda function unpacks asset archives into a bucket.
+
+    moto would start the function's container. This does the same with the published assets: unpack or
+    copy each source under the prefix, and delete what is no longer there if `Prune` is set.
+    https://docs.aws.amazon.com/cdk/api/v2/docs/aws-cdk-lib.aws_s3_deployment-readme.html
+    """
+
+    def __init__(self, name: str, object_keys: list[str], bucket_arn: str) -> None:
+        self.name = name
+        self.attributes = {"SourceObjectKeys": object_keys, "DestinationBucketArn": bucket_arn}
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self.name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "Custom::CDKBucketDeployment"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    ) -> BucketDeployment:
+        properties = cloudformation_json["Properties"]
+        backend = s3.s3_backends[account_id][get_partition(region_name)]
+        target = properties["DestinationBucketName"]
+        prefix = properties.get("DestinationBucketKeyPrefix", "").strip("/")
+        written: set[str] = set()
+        for bucket, key in zip(properties["SourceBucketNames"], properties["SourceObjectKeys"], strict=True):
+            body = backend.get_object(bucket, key).value
+            members = {key: body} if str(properties.get("Extract", True)).lower() == "false" else _unpack(body)
+            for name, content in members.items():
+                written.add(f"{prefix}/{name}" if prefix else name)
+                stored = backend.put_object(target, f"{prefix}/{name}" if prefix else name, content)
+                stored.set_metadata({"Content-Type": mimetypes.guess_type(name)[0] or "binary/octet-stream"})
+        if str(properties.get("Prune", True)).lower() == "true":
+            for name in [name for name in backend.buckets[target].keys if name.startswith(f"{prefix}/")]:
+                if name not in written:
+                    backend.delete_object(target, name)
+        return cls(resource_name, properties["SourceObjectKeys"], backend.buckets[target].arn)
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: BucketDeployment,
+        new_resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+    ) -> BucketDeployment:
+        return cls.create_from_cloudformation_json(
+            original_resource.name, cloudformation_json, account_id, region_name
+        )
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+    ) -> None:
+        """The files stay (`RetainOnDelete` is the construct's default)."""
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return attr in ("SourceObjectKeys", "DestinationBucketArn")
+
+    def get_cfn_attribute(self, attribute_name: str) -> Any:
+        return self.attributes[attribute_name]
+
+
+def _unpack(archive: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as members:
+        return {item.filename: members.read(item) for item in members.infolist() if not item.is_dir()}
+
+
+def _create_compute_environment(
+    cls: Any, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+) -> Any:
+    """`ServiceRole` may be left out: Batch then uses its service-linked role. `Type` is not case-sensitive.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-batch-computeenvironment.html
+    """
+    properties = cloudformation_json["Properties"]
+    iam = iam_backends[account_id][get_partition(region_name)]
+    linked = next((role for role in iam.get_roles() if role.name == "AWSServiceRoleForBatch"), None)
+    if linked is None and "ServiceRole" not in properties:
+        linked = iam.create_role("AWSServiceRoleForBatch", "{}", "/aws-service-role/", None, "", [], 3600)
+    return batch.batch_backends[account_id][region_name].create_compute_environment(
+        resource_name,
+        properties["Type"].upper(),
+        properties.get("State", "ENABLED").upper(),
+        batch.lowercase_first_key(properties["ComputeResources"]),
+        properties.get("ServiceRole") or linked.arn,
+    )
+
+
+def _create_job_definition(
+    cls: Any, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+) -> Any:
+    """A retry strategy may be left out; timeout and platform are kept; log options keep their names.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-batch-jobdefinition.html
+    """
+    properties = cloudformation_json["Properties"]
+    return batch.batch_backends[account_id][region_name].register_job_definition(
+        def_name=resource_name,
+        parameters=properties.get("Parameters", {}),
+        _type=properties["Type"],
+        tags=properties.get("Tags", {}),
+        retry_strategy=batch.lowercase_first_key(properties.get("RetryStrategy", {"Attempts": 1})),
+        container_properties=batch.lowercase_first_key(properties["ContainerProperties"]),
+        node_properties=None,
+        eks_properties=None,
+        timeout=batch.lowercase_first_key(properties.get("Timeout", {})),
+        platform_capabilities=properties.get("PlatformCapabilities", ["EC2"]),
+        propagate_tags=properties.get("PropagateTags", False),
+    )
+
+
+def _give_arn(model: Any, attribute: str) -> None:
+    """Let `Fn::GetAtt` read the ARN, as the resource's page in the template reference lists it."""
+
+    def get_cfn_attribute(self: Any, attribute_name: str) -> str:
+        if attribute_name != attribute:
+            raise parsing.UnformattedGetAttTemplateException
+        return str(self.arn)
+
+    model.has_cfn_attr = classmethod(lambda _, attr: attr == attribute)
+    model.get_cfn_attribute = get_cfn_attribute
+
+
+def _create_key(cls: Any, resource_name: str, cloudformation_json: Any, *args: Any, **kwargs: Any) -> Any:
+    """A key's tags are called `Key` and `Value` in templates, as everywhere but in KMS's own API.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kms-key.html
+    """
+    properties = dict(cloudformation_json["Properties"])
+    properties["Tags"] = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in properties.get("Tags", ())]
+    return _moto_create_key(cls, resource_name, {**cloudformation_json, "Properties": properties}, *args, **kwargs)
+
+
+def _resource_class(resource_type: str) -> Any:
+    """Any type that CloudFormation knows can be in a template."""
+    if resource_type in parsing.NULL_MODELS:
+        return None
+    return parsing.get_model_map().get(resource_type, Described)
+
+
+_moto_create_key = kms.Key.create_from_cloudformation_json.__func__
+_moto_create_bucket = s3.FakeBucket.create_from_cloudformation_json.__func__
+_moto_update_bucket = s3.FakeBucket.update_from_cloudformation_json.__func__
+_moto_get_permission = s3.FakeBucket.get_permission
+
+
+def _create_bucket(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """A bucket is versioned and closed to the public if its properties say so.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-s3-bucket.html
+    """
+    return _obey_bucket_properties(_moto_create_bucket(cls, *args, **kwargs), args[1])
+
+
+def _update_bucket(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    return _obey_bucket_properties(_moto_update_bucket(cls, *args, **kwargs), kwargs["cloudformation_json"])
+
+
+def _obey_bucket_properties(bucket: Any, cloudformation_json: Any) -> Any:
+    properties = cloudformation_json.get("Properties", {})
+    bucket.versioning_status = properties.get("VersioningConfiguration", {}).get("Status", bucket.versioning_status)
+    if "PublicAccessBlockConfiguration" in properties:
+        bucket.public_access_block = s3.PublicAccessBlock(
+            *(
+                str(properties["PublicAccessBlockConfiguration"].get(setting, False)).lower()
+                for setting in ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+            )
+        )
+    return bucket
+
+
+def _get_permission(self: Any, action: str, resource: str) -> Any:
+    """A statement of a bucket policy whose condition does not hold says nothing; moto lets it deny.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html
+    """
+    if self.policy is None:
+        return PermissionResult.NEUTRAL
+    policy = json.loads(self.policy)
+    held = [
+        {key: value for key, value in statement.items() if key != "Condition"}
+        for statement in policy["Statement"]
+        if all(
+            _REQUEST_CONTEXT.get(key) == str(value).lower()
+            for operator in statement.get("Condition", {}).values()
+            for key, value in operator.items()
+        )
+    ]
+    whole, self.policy = self.policy, json.dumps({**policy, "Statement": held}).encode()
+    try:
+        return _moto_get_permission(self, action, resource)
+    finally:
+        self.policy = whole
+
+
+def install() -> None:
+    """Put these in the place of moto's."""
+    for cached in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
+        cached.cache_clear()
+    parsing.resource_class_from_type = _resource_class
+    batch.ComputeEnvironment.create_from_cloudformation_json = classmethod(_create_compute_environment)
+    batch.JobDefinition.create_from_cloudformation_json = classmethod(_create_job_definition)
+    kms.Key.create_from_cloudformation_json = classmethod(_create_key)
+    _give_arn(batch.ComputeEnvironment, "ComputeEnvironmentArn")
+    _give_arn(batch.JobQueue, "JobQueueArn")
+    s3.FakeBucket.create_from_cloudformation_json = classmethod(_create_bucket)
+    s3.FakeBucket.update_from_cloudformation_json = classmethod(_update_bucket)
+    s3.FakeBucket.get_permission = _get_permission

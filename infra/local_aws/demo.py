@@ -1,0 +1,256 @@
+"""`make demo`: the whole pipeline once, on the sample recordings or on a folder of the user's own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from transcription import layout
+
+from local_aws import airflow, deployment, server
+from local_aws.containers import PROJECT, Runtime
+
+SAMPLES = PROJECT / "tests" / "recordings"
+HOME = PROJECT / ".local" / "demo"
+_CHILDREN = 2
+_OWN_LINES = re.compile(r"^\S+ \[(\w+) *\] (.*?) *\[(?:airflow\.task\.operators\.)?transcription\.[\w.]+\] loc=.*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    audio: Path
+    out: Path | None
+    model: Path | None
+    scorer: Path | None
+    cloud_assembly: Path
+
+
+class Progress:
+    """Lines on the terminal, each with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._start = monotonic()
+
+    def say(self, text: str) -> None:
+        """Print a line at once."""
+        print(f"[{monotonic() - self._start:6.1f} s] {text}", flush=True)
+
+
+def run(request: Request, runtime: Runtime) -> int:
+    """Run the demo; the exit code is 0 if every readable recording has its transcript and was moved."""
+    progress = Progress()
+    recordings, others = _recordings(request.audio)
+    if not recordings:
+        print(
+            f"No recordings in {request.audio}: no file there has an extension of a recording "
+            f"({', '.join(sorted(layout.AUDIO_EXTENSIONS))}).",
+            file=sys.stderr,
+        )
+        return 1
+    with server.running(runtime) as aws:
+        progress.say(f"The local AWS runs at {aws.endpoint}")
+        stack = deployment.deploy(aws, request.cloud_assembly)
+        progress.say(f"Deployed the CDK app's template unchanged: {stack.resources} resources")
+        bucket = stack.outputs["BucketName"]
+        refused = _upload(aws, bucket, recordings)
+        params = {"audio_minutes_per_child": _minutes_per_child(recordings), **_upload_model(aws, bucket, request)}
+        progress.say(f"Uploaded {len(recordings) - len(refused)} recordings to s3://{bucket}/{layout.INPUT}")
+
+        shutil.rmtree(HOME / "dags", ignore_errors=True)
+        variables = airflow.environment(aws, stack, HOME)
+        airflow.migrate(variables)
+        progress.say("Airflow runs the DAG `transcription`")
+        with _file_progress(aws, bucket, progress):
+            exit_code = _run_dag(variables, params, progress)
+        report = _report(aws, bucket)
+        if exit_code or report is None:
+            print(f"The DAG run failed. Airflow's log: {HOME / 'dag.log'}", file=sys.stderr)
+        if report is None:
+            return 1
+        transcripts = _transcripts(aws, bucket, report)
+        if request.out is not None:
+            _write_outputs(aws, bucket, request.out, progress)
+        complete = _is_complete(aws, bucket, report)
+    _print_table(report, transcripts)
+    for name, reason in refused.items():
+        print(f"Could not be uploaded: {name}: {reason}")
+    for path in others:
+        print(f"Left alone, no recording by its name: {path}")
+    progress.say("Everything that was started has been stopped.")
+    if not request.model:
+        print(
+            "The demo's model knows one voice and a few hundred words: it shows that the pipeline works, "
+            "not how well DeepSpeech hears. See the README for real models."
+        )
+    return exit_code if complete else exit_code or 1
+
+
+def _recordings(audio: Path) -> tuple[dict[str, Path], list[str]]:
+    """The recordings under a folder by their name below it, and the names of all other files."""
+    root = audio if audio.is_dir() else audio.parent
+    paths = sorted(path for path in audio.rglob("*") if path.is_file()) if audio.is_dir() else [audio]
+    recordings, others = {}, []
+    for path in paths:
+        name = path.relative_to(root).as_posix()
+        if layout.is_audio(name):
+            recordings[name] = path
+        elif root != SAMPLES:
+            others.append(name)
+    return recordings, others
+
+
+def _upload(aws: server.LocalAws, bucket: str, recordings: Mapping[str, Path]) -> dict[str, str]:
+    """Upload the recordings; return the names of those that could not be, with the reason."""
+    s3 = aws.client("s3")
+    refused = {}
+    for name, path in recordings.items():
+        try:
+            name.encode()
+            s3.upload_file(str(path), bucket, layout.INPUT + name)
+        except UnicodeEncodeError:
+            refused[repr(name)] = "its name is not UTF-8, and keys in S3 are; rename it"
+        except OSError as error:
+            refused[name] = f"it could not be read: {error.strerror}"
+    return refused
+
+
+def _upload_model(aws: server.LocalAws, bucket: str, request: Request) -> dict[str, str]:
+    params = {}
+    for kind, path in (("model", request.model), ("scorer", request.scorer)):
+        if path is not None:
+            aws.client("s3").upload_file(str(path), bucket, f"models/own/{path.name}")
+            params[kind] = f"s3://{bucket}/models/own/{path.name}"
+    return params
+
+
+def _minutes_per_child(recordings: Mapping[str, Path]) -> float:
+    """So little that even a few recordings become an array of two children."""
+    seconds = sum(path.stat().st_size for path in recordings.values()) / 32_000
+    return max(seconds / 60 / _CHILDREN, 0.01)
+
+
+def _run_dag(variables: Mapping[str, str], params: Mapping[str, Any], progress: Progress) -> int:
+    """`airflow dags test transcription`, showing the lines that the pipeline itself logs."""
+    arguments = airflow.command(["dags", "test", "transcription", "--conf", json.dumps(params)])
+    with (
+        (HOME / "dag.log").open("w") as log,
+        subprocess.Popen(
+            arguments, env=dict(variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            log.write(line)
+            own = _OWN_LINES.match(line)
+            if own and "Running AWS Batch job" not in line:
+                progress.say(f"  {own[2]}")
+    return process.returncode
+
+
+@contextmanager
+def _file_progress(aws: server.LocalAws, bucket: str, progress: Progress) -> Iterator[None]:
+    """While the block runs, say how many recordings are done."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        s3 = aws.client("s3")
+        count = 0
+        while not ended.wait(1.0):
+            done = sum(
+                page["KeyCount"]
+                for prefix in (layout.PROCESSED, layout.FAILED)
+                for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            )
+            if done != count:
+                progress.say(f"  {done} recordings dealt with")
+                count = done
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _report(aws: server.LocalAws, bucket: str) -> dict[str, Any] | None:
+    s3 = aws.client("s3")
+    reports = s3.list_objects_v2(Bucket=bucket, Prefix=layout.RUNS).get("Contents", ())
+    return json.loads(s3.get_object(Bucket=bucket, Key=reports[0]["Key"])["Body"].read()) if reports else None
+
+
+def _transcripts(aws: server.LocalAws, bucket: str, report: Mapping[str, Any]) -> dict[str, str]:
+    s3 = aws.client("s3")
+    return {
+        file["transcript_key"]: s3.get_object(Bucket=bucket, Key=file["transcript_key"])["Body"].read().decode()
+        for file in report["files"]
+        if file["state"] == "transcribed"
+    }
+
+
+def _is_complete(aws: server.LocalAws, bucket: str, report: Mapping[str, Any]) -> bool:
+    """Whether nothing waits, and each file of the report was transcribed or rejected."""
+    waiting = aws.client("s3").list_objects_v2(Bucket=bucket, Prefix=layout.INPUT)["KeyCount"]
+    return not waiting and {file["state"] for file in report["files"]} <= {"transcribed", "rejected"}
+
+
+def _write_outputs(aws: server.LocalAws, bucket: str, out: Path, progress: Progress) -> None:
+    """Write what lies under `output/` to a folder, with the same names.
+
+    A bucket can hold both `talk` and `talk/part`, a folder cannot: there the first becomes `talk.txt`.
+    """
+    s3 = aws.client("s3")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=layout.OUTPUT)
+    names = [item["Key"].removeprefix(layout.OUTPUT) for page in pages for item in page.get("Contents", ())]
+    folders = {parent.as_posix() for name in names for parent in Path(name).parents}
+    for name in names:
+        path = out / (f"{name}.txt" if name in folders else name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(bucket, layout.OUTPUT + name, str(path))
+        if name in folders:
+            print(f"Written as {path}, since {name} is a folder too")
+    progress.say(f"Wrote {len(names)} files to {out}")
+
+
+def _print_table(report: Mapping[str, Any], transcripts: Mapping[str, str]) -> None:
+    files = sorted(report["files"], key=lambda file: file["source_key"])
+    names = {file["source_key"]: _printable(file["source_key"].removeprefix(layout.INPUT)) for file in files}
+    width = min(40, max(map(len, names.values()), default=0))
+    text_width = max(40, shutil.get_terminal_size((120, 24)).columns - width - 24)
+    print(f"\n{'file':<{width}}  {'audio s':>8}  {'taken s':>8}  transcript")
+    for file in files:
+        name = names[file["source_key"]]
+        if file["state"] == "transcribed":
+            figures = f"{file['audio_seconds']:8.2f}  {file['compute_seconds']:8.2f}"
+            text = _printable(transcripts[file["transcript_key"]].strip())
+        else:
+            figures = f"{'-':>8}  {'-':>8}"
+            text = f"({file['state']}: {file['reason']})"
+        first, *rest = textwrap.wrap(text, text_width) or [""]
+        if len(name) > width:
+            print(name)
+            name = ""
+        print(f"{name:<{width}}  {figures}  {first}")
+        for line in rest:
+            print(f"{'':<{width + 22}}{line}")
+    totals = ", ".join(f"{count} {state}" for state, count in report["totals"]["files"].items() if count)
+    print(f"\n{totals}; {report['totals']['audio_hours'] * 3600:.0f} seconds of audio, {report['children']} children.")
+
+
+def _printable(text: str) -> str:
+    """The text without what would move the cursor."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

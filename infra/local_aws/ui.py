@@ -1,0 +1,145 @@
+"""`make airflow`: the local AWS and Airflow with its UI, until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+from local_aws import airflow, deployment, server
+from local_aws.containers import PROJECT, Runtime
+
+_START_SECONDS = 180
+_STOP_SECONDS = 20
+_COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+
+
+def run(runtime: Runtime, cloud_assembly: Path, *, aws_port: int, ui_port: int) -> int:
+    """Start everything, say how to use it, and stop it when the user presses Ctrl-C."""
+    for port, option in ((aws_port, "AWS_PORT"), (ui_port, "UI_PORT")):
+        if not _is_free(port):
+            print(f"Port {port} is taken. Choose another: make airflow {option}={port + 1}", file=sys.stderr)
+            return 1
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with server.running(runtime, port=aws_port) as aws:
+            stack = deployment.deploy(aws, cloud_assembly)
+            print(f"The local AWS runs at {aws.endpoint}: {stack.resources} resources of the CDK app.", flush=True)
+            variables = airflow.environment(aws, stack) | {
+                "AIRFLOW__API__PORT": str(ui_port),
+                "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{ui_port}",
+                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ui_port}/execution/",
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            }
+            airflow.migrate(variables)
+            with _standalone(variables) as process:
+                if not _is_healthy(ui_port, process):
+                    print(f"Airflow did not start. Its log: {airflow.HOME / 'standalone.log'}", file=sys.stderr)
+                    return 1
+                airflow.run(["dags", "unpause", "--yes", "transcription"], variables)
+                _explain(aws, stack, variables, ui_port)
+                process.wait()
+                print(f"Airflow ended. Its log: {airflow.HOME / 'standalone.log'}", file=sys.stderr)
+                return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@contextmanager
+def _standalone(variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """`airflow standalone` in its own process group, since its children outlive a signal to it alone."""
+    with (airflow.HOME / "standalone.log").open("wb") as log:
+        process = subprocess.Popen(
+            airflow.command(["standalone"]),
+            env=dict(variables),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            print("\nStopping Airflow and the local AWS …", flush=True)
+            _stop_group(process)
+
+
+def _stop_group(process: subprocess.Popen[bytes]) -> None:
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sent)
+        except ProcessLookupError:
+            break
+        deadline = monotonic() + _STOP_SECONDS
+        while monotonic() < deadline and _group_lives(process):
+            sleep(0.2)
+    process.wait()
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _is_healthy(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until all parts of Airflow say that they are healthy."""
+    print("Airflow starts …", flush=True)
+    deadline = monotonic() + _START_SECONDS
+    while monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5) as answer:
+                health = json.load(answer)
+            if all((health.get(part) or {}).get("status") == "healthy" for part in _COMPONENTS):
+                return True
+        except (urllib.error.URLError, OSError, ValueError):
+            pass
+        sleep(1)
+    return False
+
+
+def _explain(aws: server.LocalAws, stack: deployment.Stack, variables: Mapping[str, str], ui_port: int) -> None:
+    """Write the variables for a second terminal, and print what can be done there."""
+    own = {name: value for name, value in variables.items() if os.environ.get(name) != value}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(own.items())]
+    lines.append(f"export BUCKET={shlex.quote(stack.outputs['BucketName'])}")
+    lines.append(f"export PATH={shlex.quote(str(PROJECT / '.venv' / 'airflow' / 'bin'))}:\"$PATH\"")
+    (PROJECT / ".local" / "env").write_text("\n".join(lines) + "\n")
+    print(
+        f"""
+Airflow's UI:  http://127.0.0.1:{ui_port}  (no password; the DAG is `transcription`)
+The bucket:    {stack.outputs["BucketName"]}  at {aws.endpoint}
+
+In a second terminal, in this folder:
+
+  . .local/env
+  aws s3 cp tests/recordings "s3://$BUCKET/input/" --recursive --exclude '*' --include '*.wav'
+  airflow dags trigger transcription
+  aws s3 ls "s3://$BUCKET/output/"
+
+Ctrl-C stops everything."""
+    )
