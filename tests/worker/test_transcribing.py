@@ -151,7 +151,6 @@ HOSTILE = [
     "it's \"quoted\".wav",
     "$(touch pwned);`touch pwned`.wav",
     "a;b&c|d>e.wav",
-    "new\nline.wav",
     '","level":"error","event":"forged.wav',
     "100%2F.wav",
     "a+b=c?d#e.wav",

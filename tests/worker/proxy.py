@@ -1,0 +1,122 @@
+"""A proxy in front of the S3 server, to let one step of a recording's life fail on demand."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Callable
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to S3, told by what the worker means by it."""
+
+    method: str
+    key: str
+    is_copy: bool
+
+    @property
+    def step(self) -> str:
+        if self.is_copy:
+            return "copy"
+        verb = {"GET": "read", "HEAD": "look", "PUT": "put", "DELETE": "delete", "POST": "post"}[self.method]
+        return f"{verb} {self.key.split('/')[0]}"
+
+
+Fault = Callable[[Call], "int | None"]
+
+
+class Proxy:
+    """Forwards every call, except where `before` or `after` does something else.
+
+    before(call) may return a status that is answered instead of forwarding; after(call) runs when the
+    server has done what was asked and before the worker learns of it. `short` calls get half of their body.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = urlsplit(target).netloc
+        self.calls: list[Call] = []
+        self.before: Fault = lambda call: None
+        self.after: Callable[[Call], None] = lambda call: None
+        self.short: Callable[[Call], bool] = lambda call: False
+        self.latency = 0.0
+
+    def steps(self) -> list[str]:
+        return [call.step for call in self.calls]
+
+
+@contextmanager
+def proxied(target: str) -> Iterator[tuple[Proxy, str]]:
+    """A running proxy and its address."""
+    proxy = Proxy(target)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            path = unquote(urlsplit(self.path).path)
+            call = Call(self.command, path.lstrip("/").partition("/")[2], "x-amz-copy-source" in self.headers)
+            proxy.calls.append(call)
+            time.sleep(proxy.latency)
+            status = proxy.before(call) or self.failed_copy_condition()
+            if status is not None:
+                self.answer(status, {}, b"")
+                return
+            connection = http.client.HTTPConnection(proxy.target, timeout=60)
+            connection.request(self.command, self.path, body, dict(self.headers))
+            answer = connection.getresponse()
+            content = answer.read()
+            connection.close()
+            proxy.after(call)
+            self.answer(answer.status, dict(answer.getheaders()), content, short=proxy.short(call))
+
+        def failed_copy_condition(self) -> int | None:
+            """What S3 answers if the source of a copy is another version; moto 5.2.5 ignores the condition."""
+            wanted = self.headers.get("x-amz-copy-source-if-match")
+            if not wanted:
+                return None
+            connection = http.client.HTTPConnection(proxy.target, timeout=60)
+            connection.request("HEAD", f"/{self.headers['x-amz-copy-source']}")
+            etag = connection.getresponse().getheader("ETag", "")
+            connection.close()
+            return None if etag.strip('"') == wanted.strip('"') else 412
+
+        def answer(self, status: int, headers: dict[str, str], body: bytes, short: bool = False) -> None:
+            self.send_response_only(status)
+            for name, value in headers.items():
+                if name.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            if "Content-Length" not in headers and "content-length" not in headers:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body[: len(body) // 2] if short else body)
+            if short:
+                self.close_connection = True
+
+        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = forward
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except OSError:
+                pass  # the worker was killed
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield proxy, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,287 @@
+"""Whatever happens at whatever moment, no recording is lost and none is transcribed twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TEXTS, Bucket, ended, recording, wait_for
+from proxy import Call, Proxy, proxied
+
+FINISHED = ["output/call", "output/call.json", "processed/call.wav"]
+REJECTED = ["failed/call.wav", "failed/call.wav.error.json"]
+
+
+@pytest.fixture
+def fault(endpoint: str) -> Iterator[tuple[Proxy, str]]:
+    with proxied(endpoint) as running:
+        yield running
+
+
+def long_recording(minutes: float) -> bytes:
+    """All sixteen recordings, over and over."""
+    data = b"".join(recording(name)[44:] for name in TEXTS)
+    data *= int(minutes * 60 * 32_000 / len(data)) + 1
+    header = recording()[:44]
+    return header[:4] + (len(data) + 36).to_bytes(4, "little") + header[8:40] + len(data).to_bytes(4, "little") + data
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "GET input/call.wav",
+        "PUT output/call.json",
+        "PUT output/call",
+        "PUT processed/call.wav",
+        "DELETE input/call.wav",
+    ],
+)
+def test_a_worker_killed_after_any_step_is_completed_by_the_next_one(
+    step: str, bucket: Bucket, fault: Any
+) -> None:
+    proxy, address = fault
+    bucket.plan(bucket.put("call.wav"))
+    with bucket.worker(OUTPUT_FORMATS="json", AWS_ENDPOINT_URL=address) as worker:
+
+        def kill(call: Call) -> None:
+            if f"{call.method} {call.key}" == step:
+                os.kill(worker.pid, signal.SIGKILL)
+                worker.wait()
+
+        proxy.after = kill
+        assert ended(worker).code == -signal.SIGKILL
+    assert "input/call.wav" in bucket.keys() or bucket.keys() == FINISHED
+    if "processed/call.wav" in bucket.keys():
+        assert bucket.text("output/call") == "press zero for help"
+    had_transcript = "output/call" in bucket.keys()
+
+    proxy.after = lambda call: None
+    proxy.calls.clear()
+    run = bucket.run(OUTPUT_FORMATS="json", AWS_ENDPOINT_URL=address)
+    assert run.code == 0, run
+    assert bucket.keys() == FINISHED
+    assert bucket.text("output/call") == "press zero for help"
+    assert bucket.read("processed/call.wav") == recording()
+    assert ("put output" in proxy.steps()) != had_transcript, "transcribed twice, or not at all"
+
+
+@pytest.mark.parametrize("step", ["put failed", "copy", "delete input"])
+def test_a_worker_killed_while_it_rejects_is_completed_by_the_next_one(
+    step: str, bucket: Bucket, fault: Any
+) -> None:
+    proxy, address = fault
+    bucket.plan(bucket.put("call.wav", b"no sound at all"))
+    with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
+
+        def kill(call: Call) -> None:
+            if call.step == step:
+                os.kill(worker.pid, signal.SIGKILL)
+                worker.wait()
+
+        proxy.after = kill
+        assert ended(worker).code == -signal.SIGKILL
+    proxy.after = lambda call: None
+    assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
+    assert bucket.keys() == REJECTED
+
+
+def test_outputs_are_put_before_the_copy_and_the_copy_before_the_deletion(bucket: Bucket, fault: Any) -> None:
+    proxy, address = fault
+    bucket.plan(bucket.put("call.wav"))
+    assert bucket.run(OUTPUT_FORMATS="json,srt,vtt", AWS_ENDPOINT_URL=address).code == 0
+    writes = [(call.step, call.key) for call in proxy.calls if call.method in ("PUT", "DELETE")]
+    assert writes == [
+        ("put output", "output/call.json"),
+        ("put output", "output/call.srt"),
+        ("put output", "output/call.vtt"),
+        ("put output", "output/call"),
+        ("copy", "processed/call.wav"),
+        ("delete input", "input/call.wav"),
+    ]
+
+
+def test_a_run_again_with_other_settings_transcribes_again(bucket: Bucket) -> None:
+    line = bucket.put("call.wav")
+    bucket.plan(line)
+    assert bucket.run().code == 0
+    first = bucket.facts("output/call")
+    bucket.plan({**line, "source_key": "processed/call.wav"})
+    assert bucket.run().code == 0
+    assert bucket.facts("output/call")["LastModified"] == first["LastModified"]
+    time.sleep(1)  # S3's times are in seconds
+    assert bucket.run(BEAM_WIDTH="100").code == 0
+    assert bucket.facts("output/call")["LastModified"] > first["LastModified"]
+    assert bucket.facts("output/call")["Metadata"]["settings"] != first["Metadata"]["settings"]
+
+
+def test_what_is_reprocessed_in_place_is_neither_copied_nor_deleted(bucket: Bucket, fault: Any) -> None:
+    proxy, address = fault
+    bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"an older text")
+    good, bad = bucket.put("call.wav"), bucket.put("bad.wav", b"no sound at all")
+    good["processed_key"], bad["processed_key"] = good["source_key"], bad["source_key"]
+    bucket.plan(good, bad)
+    assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
+    assert bucket.text("output/call") == "press zero for help"
+    assert bucket.keys() == ["failed/bad.wav.error.json", "input/bad.wav", "input/call.wav", "output/call"]
+    assert not {"copy", "delete input"} & set(proxy.steps())
+
+
+def test_a_recording_replaced_before_the_run_is_left_for_the_next(bucket: Bucket) -> None:
+    bucket.plan(bucket.put("call.wav"))
+    bucket.put("call.wav", recording("vm-leavemsg.wav"))
+    run = bucket.run()
+    assert (run.code, run.outcomes()) == (0, {"input/call.wav": "replaced"})
+    assert bucket.keys() == ["input/call.wav"]
+
+
+@pytest.mark.parametrize("step", ["copy", "delete input"])
+def test_a_recording_replaced_during_its_transcription_is_left_for_the_next(
+    step: str, bucket: Bucket, fault: Any
+) -> None:
+    proxy, address = fault
+    bucket.plan(bucket.put("call.wav"))
+
+    def replace(call: Call) -> None:
+        if call.step == step:
+            bucket.put("call.wav", recording("vm-leavemsg.wav"))
+
+    proxy.before = replace
+    run = bucket.run(AWS_ENDPOINT_URL=address)
+    assert (run.code, run.outcomes()) == (0, {"input/call.wav": "replaced"})
+    assert bucket.read("input/call.wav") == recording("vm-leavemsg.wav")
+    if "processed/call.wav" in bucket.keys():
+        assert bucket.read("processed/call.wav") == recording()
+    assert ("processed/call.wav" in bucket.keys()) == (step == "delete input")
+
+
+def test_a_bad_recording_replaced_by_a_good_one_is_not_rejected(bucket: Bucket, fault: Any) -> None:
+    proxy, address = fault
+    bucket.plan(bucket.put("call.wav", b"no sound at all"))
+
+    def replace(call: Call) -> None:
+        if call.step == "look input":
+            bucket.put("call.wav")
+
+    proxy.before = replace
+    run = bucket.run(AWS_ENDPOINT_URL=address)
+    assert (run.code, run.outcomes()) == (0, {"input/call.wav": "replaced"})
+    assert bucket.keys() == ["input/call.wav"]
+
+
+def test_a_recording_deleted_before_its_turn_does_not_stop_the_others(bucket: Bucket) -> None:
+    gone, done, good = bucket.put("gone.wav"), bucket.put("done.wav"), bucket.put("good.wav")
+    bucket.plan(done)
+    assert bucket.run().code == 0
+    bucket.s3.delete_object(Bucket=bucket.name, Key="input/gone.wav")
+    bucket.plan(gone, done, good)
+    run = bucket.run()
+    assert run.code == 0
+    assert run.outcomes() == {
+        "input/gone.wav": "gone",
+        "input/done.wav": "transcribed",
+        "input/good.wav": "transcribed",
+    }
+
+
+def test_a_recording_that_cannot_be_transcribed_gets_no_transcript_and_is_not_called_processed(
+    bucket: Bucket,
+) -> None:
+    bucket.plan(bucket.put("call.wav", b"no sound at all"), bucket.put("good.wav"))
+    run = bucket.run()
+    assert run.code == 0
+    assert bucket.keys() == [*REJECTED, "output/good", "processed/good.wav"]
+    document = bucket.reason("call.wav")
+    assert document["code"] == "not-audio"
+    assert "Upload the original recording" in document["reason"]
+    assert document["source_key"] == "input/call.wav"
+    facts = bucket.facts("failed/call.wav")["Metadata"]
+    assert facts["source-etag"] == document["source_etag"]
+
+
+def test_failing_s3_calls_and_reads_that_break_off_are_repeated(bucket: Bucket, fault: Any) -> None:
+    proxy, address = fault
+    bucket.plan(bucket.put("call.wav", recording("digits00.wav")))
+    failed: set[str] = set()
+
+    def fail_once(call: Call) -> int | None:
+        if call.step in failed or call.step == "read input":
+            return None
+        failed.add(call.step)
+        return 503
+
+    proxy.before = fail_once
+    proxy.short = lambda call: proxy.steps().count("read input") == 1 and call.step == "read input"
+    run = bucket.run(AWS_ENDPOINT_URL=address)
+    assert run.code == 0, run
+    assert failed == {"read child_job_input", "look output", "put output", "copy", "delete input"}
+    assert proxy.steps().count("read input") == 2
+    assert bucket.text("output/call") == TEXTS["digits00.wav"]
+    assert bucket.keys() == ["output/call", "processed/call.wav"]
+
+
+def test_an_s3_that_stays_down_for_one_recording_costs_a_retry_but_not_the_others(
+    bucket: Bucket, fault: Any
+) -> None:
+    proxy, address = fault
+    bucket.plan(bucket.put("call.wav"), bucket.put("good.wav"))
+    proxy.before = lambda call: 501 if call.step == "copy" and "call" in call.key else None
+    run = bucket.run(AWS_ENDPOINT_URL=address)
+    assert run.code == 75
+    assert run.outcomes() == {"input/call.wav": "failed", "input/good.wav": "transcribed"}
+    assert "input/call.wav" in bucket.keys()
+
+
+def test_a_disk_that_is_full_costs_a_retry(bucket: Bucket) -> None:
+    bucket.plan(bucket.put("call.wav", long_recording(5)))
+    limited = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -f 1000; exec "$0" -m transcriber', sys.executable],
+        env=bucket.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert limited.returncode == 75, limited
+    assert bucket.keys() == ["input/call.wav"]
+
+
+def test_sigterm_ends_the_worker_for_a_retry_that_completes_the_work(bucket: Bucket, fault: Any) -> None:
+    proxy, address = fault
+    names = [f"{number}-{name}" for number in range(3) for name in TEXTS]
+    bucket.plan(*(bucket.put(name, recording(name.split("-", 1)[1])) for name in names))
+    with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
+        wait_for(lambda: "delete input" in proxy.steps())
+        worker.send_signal(signal.SIGTERM)
+        run = ended(worker)
+    assert run.code == 75, run
+    assert run.events[-1]["event"] == "stopped"
+    left = [key for key in bucket.keys() if key.startswith("input/")]
+    assert left, "it was done before the signal came: the test shows nothing"
+    for key in bucket.keys():
+        if key.startswith("processed/"):
+            name = key[len("processed/") :]
+            assert bucket.text(f"output/{name[:-4]}") == TEXTS[name.split("-", 1)[1]]
+    assert bucket.run().code == 0
+    assert [key for key in bucket.keys() if key.startswith("processed/")] == sorted(
+        f"processed/{name}" for name in names
+    )
+
+
+def test_no_process_outlives_a_killed_worker(bucket: Bucket, fault: Any) -> None:
+    proxy, address = fault
+    bucket.plan(bucket.put("long.wav", long_recording(3)))
+    with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
+        wait_for(lambda: len(_children(worker.pid)) >= 3)
+        children = _children(worker.pid)
+        worker.kill()
+        worker.wait()
+        wait_for(lambda: not [child for child in children if Path(f"/proc/{child}/exe").exists()], 60)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
