@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Callable
 from urllib.parse import unquote, urlsplit
 
+import boto3
+
 
 @dataclass(frozen=True)
 class Call:
@@ -41,6 +43,7 @@ class Proxy:
 
     def __init__(self, target: str) -> None:
         self.target = urlsplit(target).netloc
+        self.s3 = boto3.client("s3", endpoint_url=target)
         self.calls: list[Call] = []
         self.before: Fault = lambda call: None
         self.after: Callable[[Call], None] = lambda call: None
@@ -82,10 +85,8 @@ def proxied(target: str) -> Iterator[tuple[Proxy, str]]:
             wanted = self.headers.get("x-amz-copy-source-if-match")
             if not wanted:
                 return None
-            connection = http.client.HTTPConnection(proxy.target, timeout=60)
-            connection.request("HEAD", f"/{self.headers['x-amz-copy-source']}")
-            etag = connection.getresponse().getheader("ETag", "")
-            connection.close()
+            bucket, _, key = unquote(self.headers["x-amz-copy-source"]).partition("/")
+            etag = proxy.s3.head_object(Bucket=bucket, Key=key)["ETag"]
             return None if etag.strip('"') == wanted.strip('"') else 412
 
         def answer(self, status: int, headers: dict[str, str], body: bytes, short: bool = False) -> None:

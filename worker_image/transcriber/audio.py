@@ -7,7 +7,7 @@ matrix, the rate is changed by soxr. Audio that already is what the engines take
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 import av
@@ -140,38 +140,38 @@ class _Conversion:
     """From one form of audio to int16 mono at the target rate."""
 
     def __init__(self, frame: AudioFrame, sample_rate: int) -> None:
-        self._exact = frame.format.packed.name == "s16" and frame.layout.nb_channels == 1
-        self._mix = None if self._exact else AudioResampler("flt", "mono", frame.sample_rate)
+        self._fits = frame.format.packed.name == "s16" and frame.layout.nb_channels == 1
+        # To integers, for ffmpeg scales its matrix so that nothing clips only then.
+        self._mix = None if self._fits else AudioResampler("s32", "mono", frame.sample_rate)
+        self._full_scale = 2.0**15 if self._fits else 2.0**31
         self._rate = (
             None
             if frame.sample_rate == sample_rate
             else soxr.ResampleStream(frame.sample_rate, sample_rate, 1, dtype="float32")
         )
-        self._dtype = "int16" if self._exact else "float32"
         self._second = frame.sample_rate
         self._waiting: list[npt.NDArray[Any]] = []
         self._count = 0
 
     def feed(self, frame: AudioFrame) -> Iterator[Samples]:
-        for part in self._mix.resample(frame) if self._mix else (frame,):
-            self._waiting.append(part.to_ndarray().reshape(-1))
-            self._count += part.samples
+        self._take(self._mix.resample(frame) if self._mix else [frame])
         if self._count >= self._second:
             yield self._convert(last=False)
 
     def rest(self) -> Samples:
-        for part in self._mix.resample(None) if self._mix else ():
-            self._waiting.append(part.to_ndarray().reshape(-1))
+        self._take(self._mix.resample(None) if self._mix else [])
         return self._convert(last=True)
 
+    def _take(self, parts: Sequence[AudioFrame]) -> None:
+        self._waiting.extend(part.to_ndarray().reshape(-1) for part in parts)
+        self._count += sum(part.samples for part in parts)
+
     def _convert(self, last: bool) -> Samples:
-        samples = np.concatenate(self._waiting) if self._waiting else np.zeros(0, self._dtype)
+        samples = np.concatenate([np.zeros(0, np.int16), *self._waiting])
         self._waiting, self._count = [], 0
-        if self._rate is None and self._exact:
+        if self._rate is None and self._fits:
             return cast(Samples, samples)
-        if self._exact:
-            samples = samples.astype(np.float32) / 32768
+        samples = samples.astype(np.float32) / self._full_scale
         if self._rate is not None:
             samples = self._rate.resample_chunk(samples, last=last)
-        scaled = np.clip(np.rint(np.nan_to_num(samples) * 32768), -32768, 32767)
-        return cast(Samples, scaled.astype(np.int16))
+        return cast(Samples, np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16))

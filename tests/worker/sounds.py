@@ -1,0 +1,71 @@
+"""Recordings in every form: the project's own, encoded anew with ffmpeg's encoders."""
+
+from __future__ import annotations
+
+import io
+import struct
+from fractions import Fraction
+
+import av
+import numpy as np
+import soxr
+from conftest import recording
+
+RATE = 16_000
+
+
+def speech(name: str = "vm-rec-temp.wav") -> np.ndarray:
+    """A recording's samples, int16 at 16 kHz."""
+    return np.frombuffer(recording(name)[44:], np.int16)
+
+
+def at_rate(samples: np.ndarray, rate: int) -> np.ndarray:
+    return samples if rate == RATE else soxr.resample(samples, RATE, rate, quality="VHQ")
+
+
+def wav(
+    samples: np.ndarray, rate: int = RATE, channels: int = 1, junk: bytes = b"", promise: int | None = None
+) -> bytes:
+    """A plain WAV, written by hand; `promise` is the size of data that its header tells."""
+    data = np.repeat(samples, channels).astype("<i2").tobytes()
+    form = struct.pack("<HHIIHH", 1, channels, rate, rate * 2 * channels, 2 * channels, 16)
+    size = len(data) if promise is None else promise
+    chunks = b"fmt " + struct.pack("<I", 16) + form + junk + b"data" + struct.pack("<I", size) + data
+    return b"RIFF" + struct.pack("<I", (4 + len(chunks)) & 0xFFFFFFFF) + b"WAVE" + chunks
+
+
+def encoded(
+    samples: np.ndarray,
+    container: str,
+    codec: str,
+    rate: int = RATE,
+    layout: str = "mono",
+    bit_rate: int | None = None,
+    picture: bool = False,
+) -> bytes:
+    """The samples, the same in every channel, as a file of that container and codec."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        if picture:
+            video = output.add_stream("mpeg4", rate=5)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        stream = output.add_stream(codec, rate=rate, layout=layout)
+        if bit_rate:
+            stream.bit_rate = bit_rate
+        if picture:
+            for number in range(3):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 80 * number, np.uint8))
+                frame.pts, frame.time_base = number, Fraction(1, 5)
+                output.mux(video.encode(frame))
+            output.mux(video.encode(None))
+        channels = av.AudioLayout(layout).nb_channels
+        frame = av.AudioFrame.from_ndarray(
+            np.repeat(at_rate(samples, rate), channels).reshape(1, -1), format="s16", layout=layout
+        )
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        form = stream.codec_context.format or av.AudioFormat("s16")
+        fit = av.AudioResampler(form.name, layout, rate, frame_size=stream.codec_context.frame_size or None)
+        for part in [*fit.resample(frame), *fit.resample(None)]:
+            output.mux(stream.encode(part))
+        output.mux(stream.encode(None))
+    return file.getvalue()
