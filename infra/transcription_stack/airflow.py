@@ -1,5 +1,7 @@
 """The Amazon MWAA environment and what Airflow's tasks may do."""
 
+from typing import Any
+
 from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -95,7 +97,7 @@ class Airflow(Construct):
         rights = self.role.node.find_child("DefaultPolicy")
         self.environment.node.add_dependency(code.plugins, code.dags, rights, network.ways_out, *groups)
 
-    def _size(self) -> dict[str, int]:
+    def _size(self) -> dict[str, Any]:
         """Numbers of schedulers, web servers and workers: micro has one of each, larger classes two and more."""
         if self._settings.airflow_class == "mw1.micro":
             return {"schedulers": 1, "min_webservers": 1, "max_webservers": 1, "min_workers": 1, "max_workers": 1}

@@ -99,15 +99,14 @@ class AirflowCode(Construct):
 
 
 def stage(*, plugins: Path, requirements: Path, staging: Path) -> CodeKeys:
-    """Writes plugins-<hash>.zip and requirements-<hash>.txt into an empty staging folder."""
-    shutil.rmtree(staging, ignore_errors=True)
+    """Writes plugins-<hash>.zip and requirements-<hash>.txt into a new staging folder."""
     staging.mkdir(parents=True)
     zipped = staging / "plugins.zip"
     zip_folder(plugins, zipped)
     return CodeKeys(
         dags="dags",
         plugins=_under_hashed_name(zipped, staging),
-        requirements=_under_hashed_name(shutil.copy(requirements, staging / "requirements.txt"), staging),
+        requirements=_under_hashed_name(Path(shutil.copy(requirements, staging / "requirements.txt")), staging),
     )
 
 

@@ -1,4 +1,4 @@
-"""The findings of cdk-nag and cfn-lint that stay, each with its resource and the reason. Any other fails the synthesis."""
+"""Findings of cdk-nag and cfn-lint that stay, each with its resource and reason. Any other fails the synthesis."""
 
 from collections.abc import Mapping
 

@@ -128,7 +128,6 @@ class Observability(Construct):
             dimensions_map={"RuleName": rule.ref},
             statistic="Sum",
             period=FIVE_MINUTES,
-            label="Failed jobs",
         )
 
     def _log_arn(self, stack: Stack) -> str:

@@ -277,9 +277,14 @@ def read_settings(path: Path) -> Settings:
     """The settings in a TOML file; what it does not name keeps its default.
 
     Raises:
-        InvalidSettingError: for an unknown name, or a value that AWS would refuse.
+        InvalidSettingError: there is no such file, an unknown name, or a value that AWS would refuse.
     """
-    chosen = tomllib.loads(path.read_text(encoding="utf-8"))
+    try:
+        chosen = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidSettingError(f"{path}: there is no such file.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettingError(f"{path}: {error}.") from None
     known = [field.name for field in fields(Settings)]
     for name in chosen:
         if name not in known:

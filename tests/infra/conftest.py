@@ -1,0 +1,84 @@
+"""The stack's template, synthesised once a choice of settings by the environment that has the CDK."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack_template import PROJECT, Assembly
+
+sys.path.insert(0, str(PROJECT / "infra"))  # for the settings, which need no CDK
+
+Run = Callable[[dict[str, Any]], tuple[subprocess.CompletedProcess[str], Path]]
+
+# Two deployments that between them choose otherwise than the defaults wherever the template depends on it.
+CLOSED = {
+    "region": "eu-west-1",
+    "egress": "endpoints",
+    "airflow_ui": "PRIVATE_ONLY",
+    "spot_share": 1,
+    "delete_everything": True,
+}
+LARGE = {
+    "stack_name": "Team-B",
+    "environment_name": "team_b",
+    "airflow_class": "mw1.small",
+    "airflow_max_workers": 3,
+    "airflow_ui": "PUBLIC_AND_PRIVATE",
+    "schedule": "",
+    "nat_gateways": 2,
+    "max_vcpus": 400,
+    "spot_share": 0,
+    "vcpus_per_child": 4,
+    "memory_gb_per_child": 8,
+    "model": "s3://my-models/a.tflite",
+    "model_buckets": ["arn:aws:s3:::my-models"],
+    "alarm_email": "team@example.com",
+}
+
+
+@pytest.fixture(scope="session")
+def run_app(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs the app with some settings; gives what it said and the folder that it was to write to."""
+
+    def run(settings: dict[str, Any]) -> tuple[subprocess.CompletedProcess[str], Path]:
+        folder = tmp_path_factory.mktemp("app")
+        (folder / "settings.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items()))
+        done = subprocess.run(
+            [PROJECT / ".venv" / "infra" / "bin" / "python", PROJECT / "infra" / "app.py"],
+            env=os.environ | {"CDK_OUTDIR": str(folder / "cdk.out"), "SETTINGS": str(folder / "settings.toml")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done, folder / "cdk.out"
+
+    return run
+
+
+def _assembly(run_app: Run, settings: dict[str, Any]) -> Assembly:
+    done, folder = run_app(settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Assembly(folder)
+
+
+@pytest.fixture(scope="session")
+def stack(run_app: Run) -> Assembly:
+    """The assembly with every setting at its default."""
+    return _assembly(run_app, {})
+
+
+@pytest.fixture(scope="session")
+def closed(run_app: Run) -> Assembly:
+    """One without a way to the internet, on Spot only, that leaves nothing behind."""
+    return _assembly(run_app, CLOSED)
+
+
+@pytest.fixture(scope="session")
+def large(run_app: Run) -> Assembly:
+    """A second and larger one in the same account, with its own model, on demand only."""
+    return _assembly(run_app, LARGE)

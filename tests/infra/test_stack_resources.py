@@ -1,0 +1,476 @@
+"""What the template says about bucket, network, Batch, Airflow and alarms, where a linter would not object."""
+
+import json
+
+import pytest
+from stack_template import Assembly, as_list
+
+from transcription_stack.settings import FARGATE_MEMORY_GB
+
+BUCKETS = ("StorageAudio", "StorageAirflowCode", "StorageAccessLogs")
+
+
+# --- Buckets
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_a_bucket_is_private_and_encrypted(stack: Assembly, bucket: str) -> None:
+    properties = stack.all("AWS::S3::Bucket")[bucket]
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(properties["PublicAccessBlockConfiguration"]) == 4
+    [rule] = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    assert properties["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+
+
+@pytest.mark.parametrize(("bucket", "prefix"), [("StorageAudio", "audio/"), ("StorageAirflowCode", "airflow-code/")])
+def test_audio_and_code_are_versioned_and_every_access_is_logged(stack: Assembly, bucket: str, prefix: str) -> None:
+    properties = stack.all("AWS::S3::Bucket")[bucket]
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert properties["LoggingConfiguration"] == {
+        "DestinationBucketName": "<StorageAccessLogs>",
+        "LogFilePrefix": prefix,
+    }
+
+
+def test_old_versions_aborted_uploads_and_left_manifests_go_away_and_nothing_else_does(stack: Assembly) -> None:
+    rules = stack.all("AWS::S3::Bucket")["StorageAudio"]["LifecycleConfiguration"]["Rules"]
+    assert [rule for rule in rules if "Prefix" not in rule] == [
+        {
+            "Id": "OldVersionsAndAbortedUploads",
+            "Status": "Enabled",
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+            "ExpiredObjectDeleteMarker": True,
+        }
+    ]
+    assert [rule for rule in rules if "Prefix" in rule] == [
+        {"Id": "LeftManifests", "Status": "Enabled", "Prefix": "child_job_input/", "ExpirationInDays": 14}
+    ]
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_destroying_the_stack_leaves_the_buckets(stack: Assembly, bucket: str) -> None:
+    resource = stack.resource(bucket)
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert not stack.all("Custom::S3AutoDeleteObjects")
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_destroying_deletes_the_buckets_with_their_content_when_asked(closed: Assembly, bucket: str) -> None:
+    assert closed.resource(bucket)["DeletionPolicy"] == "Delete"
+    emptied = {deletion["BucketName"] for deletion in closed.all("Custom::S3AutoDeleteObjects").values()}
+    assert f"<{bucket}>" in emptied
+
+
+# --- Network
+
+
+def test_airflow_has_two_private_subnets_in_two_zones(stack: Assembly) -> None:
+    subnets = stack.all("AWS::EC2::Subnet")
+    chosen = [name.strip("<>") for name in stack.environment()["NetworkConfiguration"]["SubnetIds"]]
+    assert len(chosen) == 2
+    assert {subnets[name]["AvailabilityZone"] for name in chosen} == {"<zones>[0]", "<zones>[1]"}
+    assert not any(subnets[name]["MapPublicIpOnLaunch"] for name in subnets)
+    gateways = {
+        route["SubnetId"]: route["RouteTableId"]
+        for route in stack.all("AWS::EC2::SubnetRouteTableAssociation").values()
+    }
+    for name in chosen:
+        [default] = [
+            route
+            for route in stack.all("AWS::EC2::Route").values()
+            if route["RouteTableId"] == gateways[f"<{name}>"] and route.get("DestinationCidrBlock") == "0.0.0.0/0"
+        ]
+        assert "NatGatewayId" in default
+
+
+def test_airflows_security_group_lets_in_itself_and_nobody_else(stack: Assembly) -> None:
+    [group] = stack.environment()["NetworkConfiguration"]["SecurityGroupIds"]
+    assert group == "<AirflowSecurityGroup.GroupId>"
+    assert "SecurityGroupIngress" not in stack.all("AWS::EC2::SecurityGroup")["AirflowSecurityGroup"]
+    rule = stack.one("AWS::EC2::SecurityGroupIngress")
+    assert (rule["GroupId"], rule["SourceSecurityGroupId"], rule["IpProtocol"]) == (group, group, "-1")
+
+
+def test_children_take_no_connection_and_make_https_ones_only(stack: Assembly) -> None:
+    group = stack.all("AWS::EC2::SecurityGroup")["BatchChildren"]
+    assert "SecurityGroupIngress" not in group
+    [egress] = group["SecurityGroupEgress"]
+    assert (egress["IpProtocol"], egress["FromPort"], egress["ToPort"]) == ("tcp", 443, 443)
+    for environment in stack.all("AWS::Batch::ComputeEnvironment").values():
+        assert environment["ComputeResources"]["SecurityGroupIds"] == ["<BatchChildren.GroupId>"]
+
+
+def test_audio_reaches_children_through_the_free_gateway_endpoint(stack: Assembly) -> None:
+    endpoint = stack.one("AWS::EC2::VPCEndpoint")
+    assert endpoint["VpcEndpointType"] == "Gateway"
+    assert endpoint["ServiceName"] == "com.amazonaws.<AWS::Region>.s3"
+    tables = {a["RouteTableId"] for a in stack.all("AWS::EC2::SubnetRouteTableAssociation").values()}
+    private = {
+        a["RouteTableId"]
+        for a in stack.all("AWS::EC2::SubnetRouteTableAssociation").values()
+        if "Private" in a["SubnetId"]
+    }
+    assert private <= set(endpoint["RouteTableIds"]) <= tables
+
+
+def test_there_are_as_many_nat_gateways_as_set(stack: Assembly, large: Assembly) -> None:
+    assert len(stack.all("AWS::EC2::NatGateway")) == 1
+    assert len(large.all("AWS::EC2::NatGateway")) == 2
+
+
+def test_without_nat_nothing_leads_out_and_every_service_has_an_endpoint(closed: Assembly) -> None:
+    kinds = {resource["Type"] for resource in closed.resources.values()}
+    assert not kinds & {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::EIP"}
+    interface = [e for e in closed.all("AWS::EC2::VPCEndpoint").values() if e["VpcEndpointType"] == "Interface"]
+    services = {e["ServiceName"].removeprefix("com.amazonaws.eu-west-1.") for e in interface}
+    assert services == {
+        "airflow.api", "airflow.env", "airflow.ops", "batch", "ecr.api", "ecr.dkr", "kms", "logs", "monitoring",
+        "sns", "sqs",
+    }  # fmt: skip
+    assert all(e["PrivateDnsEnabled"] for e in interface)
+    assert "RequirementsS3Path" not in closed.environment()  # PyPI is out of reach
+
+
+# --- Batch
+
+
+def test_spot_is_filled_first_and_on_demand_is_the_fallback(stack: Assembly) -> None:
+    environments = stack.all("AWS::Batch::ComputeEnvironment")
+    order = sorted(stack.one("AWS::Batch::JobQueue")["ComputeEnvironmentOrder"], key=lambda entry: entry["Order"])
+    kinds = [
+        environments[entry["ComputeEnvironment"].strip("<>").split(".")[0]]["ComputeResources"]["Type"]
+        for entry in order
+    ]
+    assert kinds == ["FARGATE_SPOT", "FARGATE"]
+
+
+@pytest.mark.parametrize(
+    ("deployment", "expected"),
+    [
+        ("stack", {"FARGATE_SPOT": 30, "FARGATE": 10}),
+        ("closed", {"FARGATE_SPOT": 40}),
+        ("large", {"FARGATE": 400}),
+    ],
+)
+def test_the_compute_environments_together_have_the_set_ceiling(
+    request: pytest.FixtureRequest, deployment: str, expected: dict[str, int]
+) -> None:
+    assembly: Assembly = request.getfixturevalue(deployment)
+    resources = [e["ComputeResources"] for e in assembly.all("AWS::Batch::ComputeEnvironment").values()]
+    assert {r["Type"]: r["MaxvCpus"] for r in resources} == expected
+
+
+def test_children_run_in_private_subnets_without_a_public_address(stack: Assembly) -> None:
+    for environment in stack.all("AWS::Batch::ComputeEnvironment").values():
+        subnets = environment["ComputeResources"]["Subnets"]
+        assert len(subnets) == 2
+        assert all("Private" in subnet for subnet in subnets)
+    assert stack.container()["NetworkConfiguration"] == {"AssignPublicIp": "DISABLED"}
+
+
+def test_children_wait_for_the_way_out_before_they_can_start(stack: Assembly) -> None:
+    for name in ("BatchSpot", "BatchOnDemand"):
+        assert any("DefaultRoute" in needed for needed in stack.resource(name)["DependsOn"])
+
+
+def test_a_child_is_the_worker_of_two_vcpus_and_four_gigabytes(stack: Assembly) -> None:
+    container = stack.container()
+    assert container["Command"] == ["python", "-m", "transcriber"]
+    assert container["Environment"] == [{"Name": "S3_BUCKET_NAME", "Value": "<StorageAudio>"}]
+    needs = {need["Type"]: need["Value"] for need in container["ResourceRequirements"]}
+    assert needs == {"VCPU": "2", "MEMORY": "4096"}
+    assert float(needs["MEMORY"]) / 1024 in FARGATE_MEMORY_GB[float(needs["VCPU"])]
+    assert container["JobRoleArn"] == "<BatchWorkerRole.Arn>"
+    assert container["ExecutionRoleArn"] == "<BatchStartRole.Arn>"
+
+
+def test_a_child_can_write_to_its_scratch_volume_only_and_is_not_root(stack: Assembly) -> None:
+    container = stack.container()
+    assert container["ReadonlyRootFilesystem"] is True
+    assert container["Volumes"] == [{"Name": "scratch"}]
+    assert container["MountPoints"] == [{"SourceVolume": "scratch", "ContainerPath": "/tmp", "ReadOnly": False}]  # noqa: S108
+    assert container["EphemeralStorage"] == {"SizeInGiB": 30}
+    user, group = container["User"].split(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    assert "Privileged" not in container  # Fargate refuses the property
+
+
+def test_a_child_runs_on_x86_with_an_init_process(stack: Assembly) -> None:
+    definition, container = stack.one("AWS::Batch::JobDefinition"), stack.container()
+    assert definition["PlatformCapabilities"] == ["FARGATE"]
+    assert container["RuntimePlatform"] == {"CpuArchitecture": "X86_64", "OperatingSystemFamily": "LINUX"}
+    assert container["FargatePlatformConfiguration"] == {"PlatformVersion": "1.4.0"}
+    assert container["LinuxParameters"] == {"InitProcessEnabled": True}
+
+
+def test_the_image_is_built_for_x86(stack: Assembly) -> None:
+    assets = json.loads((stack.folder / "Transcription.assets.json").read_text())
+    [image] = assets["dockerImages"].values()
+    assert image["source"]["platform"] == "linux/amd64"
+
+
+def test_a_childs_log_has_a_group_of_its_own(stack: Assembly) -> None:
+    log = stack.container()["LogConfiguration"]
+    assert log["LogDriver"] == "awslogs"
+    assert log["Options"]["awslogs-group"] == "<BatchLogs>"
+    assert stack.all("AWS::Logs::LogGroup")["BatchLogs"]["LogGroupName"] == "/transcription/transcription/worker"
+
+
+def outcome(conditions: list[dict[str, str]], **said: str) -> str:
+    """What Batch does after an attempt: the first condition whose every part matches; none: RETRY.
+
+    https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html
+    """
+    parts = {"OnStatusReason": "status_reason", "OnReason": "reason", "OnExitCode": "exit_code"}
+    for condition in conditions:
+        patterns = {parts[part]: pattern for part, pattern in condition.items() if part != "Action"}
+        if all(_matches(pattern, said.get(name, "")) for name, pattern in patterns.items()):
+            return condition["Action"].upper()
+    return "RETRY"
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"status_reason": "Your Spot Task was interrupted.", "exit_code": "137"}, "RETRY"),
+        ({"status_reason": "Your Spot Task was interrupted."}, "RETRY"),
+        ({"status_reason": "ResourceInitializationError: unable to pull secrets or registry auth"}, "RETRY"),
+        ({"status_reason": "Essential container in task exited", "exit_code": "75"}, "RETRY"),
+        (
+            {
+                "status_reason": "Essential container in task exited",
+                "reason": "OutOfMemoryError: Container killed due to memory usage",
+                "exit_code": "137",
+            },
+            "RETRY",
+        ),
+        ({"status_reason": "Essential container in task exited", "exit_code": "78"}, "EXIT"),
+        ({"status_reason": "Essential container in task exited", "exit_code": "1"}, "EXIT"),
+        ({"status_reason": "Task failed to start", "reason": "CannotPullContainerError: not found"}, "EXIT"),
+        ({}, "EXIT"),
+    ],
+)
+def test_only_a_cause_that_a_new_start_can_cure_is_tried_again(
+    stack: Assembly, said: dict[str, str], expected: str
+) -> None:
+    strategy = stack.one("AWS::Batch::JobDefinition")["RetryStrategy"]
+    assert strategy["Attempts"] == 3
+    assert len(strategy["EvaluateOnExit"]) <= 5  # Batch's limit
+    assert outcome(strategy["EvaluateOnExit"], **said) == expected
+
+
+def test_an_attempt_and_a_place_in_the_queue_end_some_time(stack: Assembly) -> None:
+    assert stack.one("AWS::Batch::JobDefinition")["Timeout"] == {"AttemptDurationSeconds": 12 * 3600}
+    actions = stack.one("AWS::Batch::JobQueue")["JobStateTimeLimitActions"]
+    assert {action["Reason"] for action in actions} == {
+        "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
+        "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
+        "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
+    }
+    for action in actions:
+        assert (action["State"], action["Action"], action["MaxTimeSeconds"]) == ("RUNNABLE", "CANCEL", 4 * 3600)
+
+
+# --- Airflow
+
+
+def test_airflow_is_the_supported_version_in_the_smallest_class(stack: Assembly) -> None:
+    environment = stack.environment()
+    assert environment["AirflowVersion"] == "3.3.1"
+    assert environment["EnvironmentClass"] == "mw1.micro"
+    numbers = ("Schedulers", "MinWebservers", "MaxWebservers", "MinWorkers", "MaxWorkers")
+    assert [environment[name] for name in numbers] == [1, 1, 1, 1, 1]  # micro takes nothing else
+
+
+def test_a_larger_class_gets_two_schedulers_and_the_set_number_of_workers(large: Assembly) -> None:
+    environment = large.environment()
+    numbers = ("Schedulers", "MinWebservers", "MaxWebservers", "MinWorkers", "MaxWorkers")
+    assert [environment[name] for name in numbers] == [2, 2, 2, 1, 3]
+    assert environment["WebserverAccessMode"] == "PUBLIC_AND_PRIVATE"
+
+
+def test_airflow_learns_where_the_pipeline_is_from_its_configuration(stack: Assembly) -> None:
+    assert stack.environment()["AirflowConfigurationOptions"] == {
+        "transcription.bucket": "<StorageAudio>",
+        "transcription.job_queue": "<BatchQueue.JobQueueArn>",
+        "transcription.job_definition": "transcription-worker",
+        "transcription.vcpus_per_child": "2",
+        "transcription.memory_gb_per_child": "4",
+        "transcription.max_instances_default": "20",
+        "transcription.usd_per_vcpu_hour": "0.04048",
+        "transcription.usd_per_gb_hour": "0.004445",
+        "transcription.notification_topic_arn": "<NotificationsTopic>",
+        "transcription.metrics_namespace": "Transcription",
+        "transcription.schedule": "0 1 * * *",
+    }
+
+
+def test_a_new_revision_of_the_worker_leaves_the_airflow_environment_alone(stack: Assembly) -> None:
+    said = json.dumps(stack.resource("AirflowEnvironment"))
+    assert stack.resource("BatchWorker")["Type"] == "AWS::Batch::JobDefinition"
+    assert "<BatchWorker>" not in said
+
+
+def test_the_job_definition_has_the_name_that_airflow_asks_for(stack: Assembly) -> None:
+    asked = stack.environment()["AirflowConfigurationOptions"]["transcription.job_definition"]
+    assert stack.one("AWS::Batch::JobDefinition")["JobDefinitionName"] == asked
+
+
+def test_airflow_logs_warnings_and_its_tasks_tell_all(stack: Assembly) -> None:
+    levels = {k: (v["Enabled"], v["LogLevel"]) for k, v in stack.environment()["LoggingConfiguration"].items()}
+    assert levels == {
+        "DagProcessingLogs": (True, "WARNING"),
+        "SchedulerLogs": (True, "WARNING"),
+        "WebserverLogs": (True, "WARNING"),
+        "WorkerLogs": (True, "WARNING"),
+        "TaskLogs": (True, "INFO"),
+    }
+
+
+def test_every_log_group_is_encrypted_and_forgets(stack: Assembly) -> None:
+    groups = stack.all("AWS::Logs::LogGroup").values()
+    assert {group["LogGroupName"] for group in groups} == {
+        *(f"airflow-transcription-{kind}" for kind in ("DAGProcessing", "Scheduler", "Task", "WebServer", "Worker")),
+        *(f"/transcription/transcription/{name}" for name in ("worker", "network", "deployment")),
+        "/aws/events/transcription/failed-jobs",
+    }
+    assert {(group["RetentionInDays"], group["KmsKeyId"]) for group in groups} == {(90, "<EncryptionKey.Arn>")}
+
+
+def test_the_airflow_environment_comes_after_its_code_its_rights_and_its_log_groups(stack: Assembly) -> None:
+    needed = stack.resource("AirflowEnvironment")["DependsOn"]
+    for name in (
+        "AirflowCodePluginsCustomResource",
+        "AirflowCodeDagsCustomResource",
+        "AirflowRoleDefaultPolicy",
+        "AirflowTaskLogs",
+        "DefaultRoute",
+    ):
+        assert any(name in other for other in needed), name
+
+
+def test_airflow_and_notifications_are_encrypted_with_a_key_that_rotates(stack: Assembly) -> None:
+    assert stack.one("AWS::KMS::Key")["EnableKeyRotation"] is True
+    assert stack.environment()["KmsKey"] == "<EncryptionKey.Arn>"
+    assert stack.one("AWS::SNS::Topic")["KmsMasterKeyId"] == "<EncryptionKey.Arn>"
+
+
+def test_the_ui_is_public_unless_set_otherwise(stack: Assembly, closed: Assembly) -> None:
+    assert stack.environment()["WebserverAccessMode"] == "PUBLIC_ONLY"
+    assert closed.environment()["WebserverAccessMode"] == "PRIVATE_ONLY"
+
+
+# --- Observability
+
+
+def test_there_is_an_alarm_for_each_way_that_a_run_goes_wrong(stack: Assembly) -> None:
+    alarms = stack.all("AWS::CloudWatch::Alarm")
+    said = {
+        name.removeprefix("Observability"): (alarm["Threshold"], alarm["ComparisonOperator"], alarm["TreatMissingData"])
+        for name, alarm in alarms.items()
+    }
+    at_least, quiet = "GreaterThanOrEqualToThreshold", "notBreaching"
+    assert said == {
+        "RunFailed": (1, at_least, quiet),
+        "ChildrenFailed": (1, at_least, quiet),
+        "ManyRejected": (0.1, at_least, quiet),
+        "AudioWaits": (48, at_least, quiet),
+        "SchedulerSilent": (1, "LessThanThreshold", "breaching"),
+    }
+    for alarm in alarms.values():
+        assert alarm["AlarmActions"] == ["<NotificationsTopic>"]
+
+
+def test_the_run_alarm_watches_our_dag_in_our_environment(stack: Assembly) -> None:
+    alarm = stack.all("AWS::CloudWatch::Alarm")["ObservabilityRunFailed"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (
+        "AmazonMWAA", "DAGDurationFailed", "SampleCount",
+    )  # fmt: skip
+    dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
+    assert dimensions == {"DAG": "transcription", "Environment": "transcription"}
+
+
+def test_the_alarms_read_the_metrics_that_airflow_may_publish(stack: Assembly) -> None:
+    [publish] = [s for s in stack.statements("AirflowRole") if s.get("Sid") == "PublishMetrics"]
+    namespaces = set(as_list(publish["Condition"]["StringEquals"]["cloudwatch:namespace"]))
+    waits = stack.all("AWS::CloudWatch::Alarm")["ObservabilityAudioWaits"]
+    assert (waits["Namespace"], waits["MetricName"], waits["Statistic"]) == (
+        "Transcription", "OldestWaitingHours", "Maximum",
+    )  # fmt: skip
+    assert waits["Namespace"] in namespaces
+    assert stack.environment()["AirflowConfigurationOptions"]["transcription.metrics_namespace"] in namespaces
+
+
+def test_a_failed_job_of_our_queue_is_counted_and_kept_with_its_reason(stack: Assembly) -> None:
+    rule = stack.one("AWS::Events::Rule")
+    assert rule["EventPattern"] == {
+        "source": ["aws.batch"],
+        "detail-type": ["Batch Job State Change"],
+        "detail": {"status": ["FAILED"], "jobQueue": ["<BatchQueue.JobQueueArn>"]},
+    }
+    [target] = rule["Targets"]
+    assert target["Arn"].endswith(":log-group:<ObservabilityFailedJobs>")
+    policy = stack.one("AWS::Logs::ResourcePolicy")["PolicyDocument"]
+    assert "events.amazonaws.com" in policy
+    assert "<ObservabilityFailedJobs.Arn>" in policy
+    alarm = stack.all("AWS::CloudWatch::Alarm")["ObservabilityChildrenFailed"]
+    assert alarm["Dimensions"] == [{"Name": "RuleName", "Value": "<ObservabilityJobFailed>"}]
+
+
+def test_the_dashboard_shows_files_hours_cost_waiting_and_failures(stack: Assembly) -> None:
+    body = stack.one("AWS::CloudWatch::Dashboard")["DashboardBody"]
+    for shown in (
+        "FilesTranscribed", "FilesRejected", "FilesMissing", "AudioHours", "CostEstimateUsd", "OldestWaitingHours",
+        "TriggeredRules", "DAGDurationFailed", "<ObservabilityFailedJobs>",
+    ):  # fmt: skip
+        assert shown in body, shown
+
+
+def test_mail_goes_to_the_set_address_and_to_nobody_by_default(stack: Assembly, large: Assembly) -> None:
+    assert not stack.all("AWS::SNS::Subscription")
+    subscription = large.one("AWS::SNS::Subscription")
+    assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "team@example.com")
+
+
+# --- The whole
+
+
+def test_a_second_deployment_in_the_account_shares_no_name_with_the_first(stack: Assembly, large: Assembly) -> None:
+
+    def names(assembly: Assembly) -> set[str]:
+        keys = ("LogGroupName", "JobDefinitionName", "AlarmName", "DashboardName", "Name", "PolicyName", "Namespace")
+        return {
+            properties[key]
+            for resource in assembly.resources.values()
+            if resource["Type"] != "AWS::IAM::Policy"  # its name counts within its role only
+            for properties in [resource.get("Properties", {})]
+            for key in keys
+            if isinstance(properties.get(key), str)
+        }
+
+    assert names(stack) & names(large) == {"AmazonMWAA", "AWS/Events"}
+    manifest = json.loads((large.folder / "manifest.json").read_text())
+    assert manifest["artifacts"]["Transcription"]["properties"]["stackName"] == "Team-B"
+
+
+def test_the_outputs_say_what_a_user_needs(stack: Assembly) -> None:
+    outputs = stack.template["Outputs"]
+    assert set(outputs) == {
+        "BucketName", "AirflowUrl", "AirflowEnvironmentName", "AirflowCodeBucketName", "AccessLogsBucketName",
+        "JobQueueArn", "JobDefinitionArn", "JobDefinitionName", "WorkerLogGroupName", "NotificationTopicArn",
+    }  # fmt: skip
+    assert all(output["Description"] for output in outputs.values())
+
+
+def test_the_template_is_tied_to_no_account_and_no_region(stack: Assembly) -> None:
+    manifest = json.loads((stack.folder / "manifest.json").read_text())
+    assert manifest["artifacts"]["Transcription"]["environment"] == "aws://unknown-account/unknown-region"
+    assert "missing" not in manifest  # nothing was to be looked up
+    assert "us-east-1" not in stack.template_file.read_text()

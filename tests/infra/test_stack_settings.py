@@ -1,0 +1,93 @@
+"""A setting that AWS would refuse is refused here, in words: which setting, its value, what is allowed."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack_template import PROJECT
+
+from transcription_stack.settings import InvalidSettingError, Settings, read_settings
+
+WRONG = [
+    ({"memory_gb_per_child": 3}, "memory_gb_per_child = 3: Fargate offers 2 vCPU with 4, 5, 6,"),
+    ({"vcpus_per_child": 3}, "vcpus_per_child = 3: must be one of 0.25, 0.5, 1, 2, 4, 8, 16."),
+    ({"vcpus_per_child": 8, "memory_gb_per_child": 18}, "memory_gb_per_child = 18: Fargate offers 8 vCPU with 16, 20,"),
+    ({"max_vcpus": 1}, "max_vcpus = 1: must be between 2 and 20000."),
+    ({"spot_share": 1.5}, "spot_share = 1.5: must be between 0 and 1."),
+    ({"scratch_gib": 20}, "scratch_gib = 20: must be between 21 and 200."),
+    ({"attempts": 11}, "attempts = 11: must be between 1 and 10."),
+    ({"attempt_timeout_hours": 0}, "attempt_timeout_hours = 0: must be between"),
+    ({"stuck_in_queue_hours": 25}, "stuck_in_queue_hours = 25: must be between 0.166667 and 24."),
+    ({"max_instances": 10_001}, "max_instances = 10001: must be between 1 and 10000."),
+    ({"model_buckets": ["my-models"]}, "model_buckets: 'my-models' is no bucket ARN such as arn:aws:s3:::my-models."),
+    ({"airflow_version": "2.10.3"}, "airflow_version = '2.10.3': must be one of 3.3.1."),
+    ({"airflow_class": "mw1.tiny"}, "airflow_class = 'mw1.tiny': must be one of mw1.micro, mw1.small,"),
+    ({"airflow_max_workers": 2}, "airflow_max_workers = 2: mw1.micro has exactly 1."),
+    ({"airflow_ui": "public"}, "airflow_ui = 'public': must be one of PUBLIC_ONLY, PRIVATE_ONLY, PUBLIC_AND_PRIVATE."),
+    ({"egress": "endpoints"}, "airflow_ui = 'PUBLIC_ONLY': without NAT"),
+    ({"egress": "vpn"}, "egress = 'vpn': must be one of nat, endpoints."),
+    ({"nat_gateways": 0}, "nat_gateways = 0: must be between 1 and 2."),
+    ({"vpc_cidr": "10.0.0.0/8"}, "vpc_cidr = '10.0.0.0/8': must be a range of /16 to /24"),
+    ({"alarm_email": "nobody"}, "alarm_email = 'nobody': must be an e-mail address."),
+    ({"alarm_reject_share": 10}, "alarm_reject_share = 10: must be between 0 and 1."),
+    ({"alarm_waiting_hours": 0}, "alarm_waiting_hours = 0: must be between 1 and"),
+    ({"log_retention_days": 100}, "log_retention_days = 100: must be one of 1, 3, 5,"),
+    ({"keep_old_versions_days": 0}, "keep_old_versions_days = 0: must be between 1 and 3650."),
+    ({"maintenance_window": "SUN:12:15"}, "maintenance_window = 'SUN:12:15': must be e.g. SUN:12:00 (UTC)."),
+    ({"schedule": "nightly"}, "schedule = 'nightly': must be five cron fields"),
+    ({"stack_name": "1st"}, "stack_name = '1st': must be letters, digits and hyphens, a letter first."),
+    ({"environment_name": "a b"}, "environment_name = 'a b': must be 1-80 letters"),
+    ({"region": "Ireland"}, "region = 'Ireland': must be an AWS region such as us-east-1."),
+    ({"usd_per_vcpu_hour": -1}, "usd_per_vcpu_hour = -1: must be between 0 and 10."),
+    ({"max_vcpus": "40"}, "max_vcpus = '40': expected a whole number."),
+    ({"max_vcpus": True}, "max_vcpus = True: expected a whole number."),
+    ({"region": 1}, "region = 1: expected text or nothing."),
+    ({"image_build_args": "x"}, "image_build_args = 'x': expected a table of texts or nothing."),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG, ids=lambda value: str(value)[:40])
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSettingError, match=re.escape(message)):
+        Settings(**wrong)
+
+
+def test_an_unknown_setting_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("max_cpus = 40\n")
+    with pytest.raises(InvalidSettingError, match=r"max_cpus: there is no such setting. There are stack_name, "):
+        read_settings(tmp_path / "settings.toml")
+
+
+def test_a_file_that_is_no_toml_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("max_vcpus: 40\n")
+    with pytest.raises(InvalidSettingError, match=r"settings.toml: .*line 1"):
+        read_settings(tmp_path / "settings.toml")
+
+
+def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettingError, match=r"none.toml: there is no such file"):
+        read_settings(tmp_path / "none.toml")
+
+
+def test_the_projects_own_settings_change_nothing_by_default() -> None:
+    assert read_settings(PROJECT / "infra" / "settings.toml") == Settings()
+
+
+@pytest.mark.parametrize(("share", "spot", "on_demand"), [(0, 0, 40), (0.75, 30, 10), (0.99, 40, 0), (1, 40, 0)])
+def test_spot_and_on_demand_share_the_ceiling_in_whole_children(share: float, spot: int, on_demand: int) -> None:
+    settings = Settings(spot_share=share)
+    assert (settings.spot_vcpus, settings.on_demand_vcpus) == (spot, on_demand)
+
+
+def test_every_setting_is_explained_where_it_is_declared_or_stands_beside_one_that_is() -> None:
+    lines = (PROJECT / "infra" / "transcription_stack" / "settings.py").read_text().splitlines()
+    unexplained = []
+    for field in fields(Settings):
+        [at] = [number for number, line in enumerate(lines) if re.match(rf"    {field.name}: ", line)]
+        while re.match(r"    \w+: ", lines[at]):
+            at -= 1
+        if not lines[at].startswith("    # "):
+            unexplained.append(field.name)
+    assert unexplained == ["airflow_version"]  # its constant says why
