@@ -43,7 +43,7 @@ endef
 
 # How a local Batch container runs: as a process, or with `make demo DOCKER=tag` as a container of that image.
 LOCAL := PYTHONPATH=infra:plugins $(AIRFLOW) -m local_aws $(if $(DOCKER),--docker "$(DOCKER)")
-SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
+SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*' -not -path 'infra/local_aws/*')
 
 .PHONY: demo
 demo: setup build/cdk.out/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder
@@ -60,6 +60,20 @@ build/cdk.out/manifest.json: $(SOURCES) .venv/infra/lock
 	@echo "Synthesising the CDK app"
 	@CDK_OUTDIR=build/cdk.out $(INFRA) infra/app.py
 	@touch $@
+
+## Tests and checks
+
+.PHONY: test
+test: setup build/cdk.out/manifest.json ## All tests
+	@$(AIRFLOW) -m pytest tests --ignore tests/worker
+	@$(WORKER) -m pytest tests/worker
+
+.PHONY: check
+check: setup build/cdk.out/manifest.json ## Lint, types, template, links
+	@$(AIRFLOW) -m ruff check .
+	@$(AIRFLOW) -m ruff format --check .
+	@$(AIRFLOW) -m mypy plugins/transcription dags infra/local_aws
+	@cd worker_image && ../$(WORKER) -m mypy --strict transcriber
 
 .PHONY: lock
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate

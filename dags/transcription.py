@@ -51,7 +51,7 @@ def transcription() -> None:
     planned = plan()
     submit = SubmitOnce(task_id="submit", plan=planned)
     wait = ArrayJobSensor(task_id="wait", job_id=submit.output)
-    sense_input() >> planned >> submit >> wait >> verify(planned, submit.output)
+    sense_input() >> planned >> submit >> wait >> verify(planned, submit.output)  # type: ignore[arg-type]
 
 
 transcription()

@@ -28,6 +28,7 @@ def environment(aws: LocalAws, stack: Stack, home: Path = HOME) -> dict[str, str
         **os.environ,
         **aws.environment,
         **options,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "AIRFLOW__TRANSCRIPTION__POLL_SECONDS": "1",
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
@@ -57,7 +58,7 @@ def migrate(variables: Mapping[str, str]) -> None:
 
 def run(arguments: list[str], variables: Mapping[str, str]) -> None:
     """Run an Airflow command to its end; its output is shown only if it fails."""
-    done = subprocess.run(command(arguments), env=variables, capture_output=True, text=True)  # noqa: PLW1510
+    done = subprocess.run(command(arguments), env=variables, capture_output=True, text=True)
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
         done.check_returncode()

@@ -56,6 +56,7 @@ class BatchJob(models.Job):
         self._status = "SUBMITTED"
         self._changed = threading.Condition()
         self._container_reason: str | None = None
+        self.stop = False
 
     @property
     def array_index(self) -> int | None:
@@ -329,7 +330,12 @@ _moto_submit_job = models.BatchBackend.submit_job
 
 def stop_all() -> None:
     """Stop every job and wait until its container has ended."""
-    jobs = [job for regions in models.batch_backends.values() for backend in regions.values() for job in backend._jobs.values()]
+    jobs = [
+        job
+        for regions in models.batch_backends.values()
+        for backend in regions.values()
+        for job in backend._jobs.values()
+    ]
     for job in jobs:
         job.terminate("The local AWS was stopped.")
     for job in jobs:

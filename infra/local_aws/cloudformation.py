@@ -9,7 +9,7 @@ import io
 import json
 import mimetypes
 import zipfile
-from typing import Any
+from typing import Any, ClassVar
 
 from moto.batch import models as batch
 from moto.cloudformation import parsing
@@ -30,7 +30,7 @@ class Environment(CloudFormationModel):
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-mwaa-environment.html
     """
 
-    by_name: dict[str, Environment] = {}
+    by_name: ClassVar[dict[str, Environment]] = {}
 
     def __init__(self, name: str, properties: dict[str, Any], arn: str) -> None:
         self.name = name
@@ -72,9 +72,7 @@ class Environment(CloudFormationModel):
         account_id: str,
         region_name: str,
     ) -> Environment:
-        return cls.create_from_cloudformation_json(
-            original_resource.name, cloudformation_json, account_id, region_name
-        )
+        return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
 
     @classmethod
     def delete_from_cloudformation_json(
@@ -224,9 +222,7 @@ class BucketDeployment(CloudFormationModel):
         account_id: str,
         region_name: str,
     ) -> BucketDeployment:
-        return cls.create_from_cloudformation_json(
-            original_resource.name, cloudformation_json, account_id, region_name
-        )
+        return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
 
     @classmethod
     def delete_from_cloudformation_json(
@@ -248,7 +244,7 @@ def _unpack(archive: bytes) -> dict[str, bytes]:
 
 
 def _create_compute_environment(
-    cls: Any, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    _: Any, /, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **__: Any
 ) -> Any:
     """`ServiceRole` may be left out: Batch then uses its service-linked role. `Type` is not case-sensitive.
 
@@ -257,8 +253,8 @@ def _create_compute_environment(
     properties = cloudformation_json["Properties"]
     iam = iam_backends[account_id][get_partition(region_name)]
     linked = next((role for role in iam.get_roles() if role.name == "AWSServiceRoleForBatch"), None)
-    if linked is None and "ServiceRole" not in properties:
-        linked = iam.create_role("AWSServiceRoleForBatch", "{}", "/aws-service-role/", None, "", [], 3600)
+    if linked is None:
+        linked = iam.create_role("AWSServiceRoleForBatch", "{}", "/aws-service-role/", None, "", [], "3600")
     return batch.batch_backends[account_id][region_name].create_compute_environment(
         resource_name,
         properties["Type"].upper(),
@@ -269,7 +265,7 @@ def _create_compute_environment(
 
 
 def _create_job_definition(
-    cls: Any, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    _: Any, /, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **__: Any
 ) -> Any:
     """A retry strategy may be left out; timeout and platform are kept; log options keep their names.
 

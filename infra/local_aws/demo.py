@@ -16,10 +16,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from transcription import layout
-
 from local_aws import airflow, deployment, server
 from local_aws.containers import PROJECT, Runtime
+from transcription import layout
 
 SAMPLES = PROJECT / "tests" / "recordings"
 HOME = PROJECT / ".local" / "demo"

@@ -30,7 +30,8 @@ def run(runtime: Runtime, cloud_assembly: Path, *, aws_port: int, ui_port: int) 
         if not _is_free(port):
             print(f"Port {port} is taken. Choose another: make airflow {option}={port + 1}", file=sys.stderr)
             return 1
-    signal.signal(signal.SIGTERM, _interrupt)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _interrupt)
     try:
         with server.running(runtime, port=aws_port) as aws:
             stack = deployment.deploy(aws, cloud_assembly)
@@ -80,7 +81,8 @@ def _standalone(variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes
         try:
             yield process
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for stop in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(stop, signal.SIG_IGN)
             print("\nStopping Airflow and the local AWS …", flush=True)
             _stop_group(process)
 
@@ -124,10 +126,10 @@ def _is_healthy(port: int, process: subprocess.Popen[bytes]) -> bool:
 
 def _explain(aws: server.LocalAws, stack: deployment.Stack, variables: Mapping[str, str], ui_port: int) -> None:
     """Write the variables for a second terminal, and print what can be done there."""
-    own = {name: value for name, value in variables.items() if os.environ.get(name) != value}
+    own = {name: value for name, value in variables.items() if name != "PATH" and os.environ.get(name) != value}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(own.items())]
     lines.append(f"export BUCKET={shlex.quote(stack.outputs['BucketName'])}")
-    lines.append(f"export PATH={shlex.quote(str(PROJECT / '.venv' / 'airflow' / 'bin'))}:\"$PATH\"")
+    lines.append(f'export PATH={shlex.quote(str(PROJECT / ".venv" / "airflow" / "bin"))}:"$PATH"')
     (PROJECT / ".local" / "env").write_text("\n".join(lines) + "\n")
     print(
         f"""

@@ -87,9 +87,7 @@ def outcome(line: Line, found: Evidence, manifest_prefix: str) -> Outcome:
     if found.waiting_etag is None:
         return Outcome(line, "missing", "it is gone from its place, and no transcript of it was written")
     if found.waiting_etag != line.source_etag:
-        return Outcome(
-            line, "replaced", "another file of this name was uploaded during the run; the next run takes it"
-        )
+        return Outcome(line, "replaced", "another file of this name was uploaded during the run; the next run takes it")
     if line.in_place:
         return Outcome(line, "missing", "it was not transcribed again; its earlier transcript is untouched")
     return Outcome(line, "missing", "it waits untranscribed in input/")
@@ -127,9 +125,7 @@ class Totals:
     def to_json(self) -> dict[str, Any]:
         """The totals of the run's report."""
         return {
-            "files": {
-                state: self.states[state] for state in ("transcribed", "rejected", "replaced", "missing")
-            },
+            "files": {state: self.states[state] for state in ("transcribed", "rejected", "replaced", "missing")},
             "audio_hours": round(self.audio_seconds / 3600, 4),
             "compute_seconds": round(self.compute_seconds, 2),
             "made_by": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -61,9 +61,7 @@ class Bucket:
 
         def put(numbered: tuple[int, bytes]) -> None:
             index, body = numbered
-            self._s3.put_object(
-                Bucket=self.name, Key=f"{prefix}{index}", Body=body, ContentType="application/jsonl"
-            )
+            self._s3.put_object(Bucket=self.name, Key=f"{prefix}{index}", Body=body, ContentType="application/jsonl")
 
         for _ in self._in_parallel(put, enumerate(bodies)):
             pass
@@ -76,25 +74,28 @@ class Bucket:
     def _manifest(self, key: str) -> Iterator[Line]:
         return manifest.from_bytes(self._s3.get_object(Bucket=self.name, Key=key)["Body"].read())
 
-    def claimed_by_others(self, prefix: str, live_since: datetime) -> set[str]:
+    def claimed_by_others(self, own_prefix: str, live_runs: Set[str], fresh_since: datetime) -> set[str]:
         """Source keys that other runs have in their manifests.
 
+        Manifests of a run without a live job are abandoned and claim nothing, unless they are so
+        fresh that the run may be about to submit it.
+
         Args:
-            prefix: The own run's manifest prefix.
-            live_since: Older manifests are abandoned and claim nothing.
+            own_prefix: The own run's manifest prefix.
+            live_runs: Folders of the runs that have a live Batch job.
+            fresh_since: Manifests put later claim in any case.
         """
         claimed: set[str] = set()
         for item in self.objects(layout.MANIFESTS):
-            if item.uploaded >= live_since and not item.key.startswith(prefix):
+            is_claim = item.uploaded >= fresh_since or item.name.partition("/")[0] in live_runs
+            if is_claim and not item.key.startswith(own_prefix):
                 try:
                     claimed.update(line.source_key for line in self._manifest(item.key))
                 except self._s3.exceptions.NoSuchKey:  # that run has just ended
                     continue
         return claimed
 
-    def outcomes(
-        self, lines: Iterable[Line], waiting: Mapping[str, str], manifest_prefix: str
-    ) -> Iterator[Outcome]:
+    def outcomes(self, lines: Iterable[Line], waiting: Mapping[str, str], manifest_prefix: str) -> Iterator[Outcome]:
         """What became of each planned file.
 
         Args:
@@ -156,9 +157,7 @@ class Bucket:
                 return {}
             raise
 
-    def _in_parallel(
-        self, call: Callable[[Item], Result], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result]]:
+    def _in_parallel(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
         """Each item with the call's result, in order, a bounded number of calls ahead."""
         with ThreadPoolExecutor(THREADS) as pool:
             for some in batched(items, _IN_FLIGHT):

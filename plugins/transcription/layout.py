@@ -22,9 +22,13 @@ CAPTION_SUFFIXES = (".json", ".srt", ".vtt")
 # Container and codec names that people give to recordings. The worker looks at the content;
 # here the name decides whether an object is offered to it at all.
 AUDIO_EXTENSIONS = frozenset(
-    ".3ga .3gp .8svx .aac .ac3 .aif .aifc .aiff .alaw .amr .ape .au .avi .awb .caf .dss .flac .flv .gsm .m4a .m4b "
-    ".m4r .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mpga .oga .ogg .ogv .opus .qt .ra .rm .snd .spx "
-    ".tta .ts .ulaw .voc .w64 .wav .wave .weba .webm .wma .wmv .wv".split()
+    f".{name}"
+    for names in (
+        "3ga aac ac3 aif aifc aiff alaw amr ape au awb caf dss flac gsm m4a m4b m4r mka mp2 mp3 mpga oga ogg opus ra",
+        "snd spx tta ulaw voc w64 wav wave weba wma wv",
+        "3gp avi flv m4v mkv mov mp4 mpeg mpg ogv qt rm ts webm wmv",  # video: its sound is transcribed
+    )
+    for name in names.split()
 )
 
 

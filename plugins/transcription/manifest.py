@@ -11,6 +11,7 @@ from datetime import datetime
 from transcription import layout
 
 SCHEMA = 1
+DIGEST_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +72,4 @@ def digest(manifests: Iterable[bytes]) -> str:
     total = hashlib.sha256()
     for body in manifests:
         total.update(hashlib.sha256(body).digest())
-    return total.hexdigest()[:16]
+    return total.hexdigest()[:DIGEST_LENGTH]

@@ -23,15 +23,11 @@ MAX_CHILDREN = 10_000
 # Bytes that a second of audio usually takes, by extension; all others count as 16 kHz 16-bit mono.
 # Only for balance and estimate: nobody decodes a file to plan it.
 _BYTES_PER_SECOND = {
-    **dict.fromkeys(
-        [".mp3", ".m4a", ".m4b", ".aac", ".ogg", ".oga", ".opus", ".webm", ".weba", ".wma"], 12_000
-    ),
+    **dict.fromkeys([".mp3", ".m4a", ".m4b", ".aac", ".ogg", ".oga", ".opus", ".webm", ".weba", ".wma"], 12_000),
     **dict.fromkeys([".mp2", ".mpga", ".ac3", ".mka"], 16_000),
     **dict.fromkeys([".flac", ".ape", ".wv", ".tta"], 20_000),
     **dict.fromkeys([".amr", ".awb", ".gsm", ".3ga", ".spx", ".dss"], 1_600),
-    **dict.fromkeys(
-        [".mp4", ".m4v", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".qt"], 250_000
-    ),
+    **dict.fromkeys([".mp4", ".m4v", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".qt"], 250_000),
 }
 _WAV_BYTES_PER_SECOND = 32_000
 _OVERHEAD_SECONDS = 2.0  # requests and start of decoding, as seconds of audio
@@ -77,9 +73,7 @@ def manifest_lines(recordings: Iterable[Recording]) -> tuple[list[Line], list[Un
         transcript = next((base for base in (stem, name) if not _outputs(base) & taken), None)
         if transcript is None:
             left.append(
-                Unplanned(
-                    recording.key, "another recording of this run has a transcript of this name; rename it"
-                )
+                Unplanned(recording.key, "another recording of this run has a transcript of this name; rename it")
             )
             continue
         line = Line(
@@ -91,9 +85,7 @@ def manifest_lines(recordings: Iterable[Recording]) -> tuple[list[Line], list[Un
             processed_key=layout.PROCESSED + name,
             failed_key=layout.FAILED + name,
         )
-        longest = max(
-            line.error_key, line.transcript_key + layout.CAPTION_SUFFIXES[0], line.processed_key, key=_bytes
-        )
+        longest = max(line.error_key, line.transcript_key + layout.CAPTION_SUFFIXES[0], line.processed_key, key=_bytes)
         if _bytes(longest) > layout.MAX_KEY_BYTES:
             over = _bytes(longest) - layout.MAX_KEY_BYTES
             left.append(
@@ -116,9 +108,7 @@ def _bytes(key: str) -> int:
     return len(key.encode())
 
 
-def child_count(
-    audio_seconds: float, files: int, *, max_instances: int, audio_minutes_per_child: float
-) -> int:
+def child_count(audio_seconds: float, files: int, *, max_instances: int, audio_minutes_per_child: float) -> int:
     """How many children to start: enough work for each, at most `max_instances`, never more than files.
 
     Args:
@@ -167,7 +157,6 @@ def estimated_usd(audio_seconds: float, children: int, settings: Settings) -> fl
 def container_usd(seconds: float, settings: Settings) -> float:
     """Price of that many seconds of a child's container in US dollars."""
     hourly = (
-        settings.vcpus_per_child * settings.usd_per_vcpu_hour
-        + settings.memory_gb_per_child * settings.usd_per_gb_hour
+        settings.vcpus_per_child * settings.usd_per_vcpu_hour + settings.memory_gb_per_child * settings.usd_per_gb_hour
     )
     return seconds / 3600 * hourly

@@ -12,10 +12,9 @@ from typing import Any
 
 import boto3
 from airflow import __version__ as airflow_version
-from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import layout, manifest, planning, settings
+from transcription import layout, manifest, planning, settings, submission
 from transcription.accounting import Outcome, Totals
 from transcription.bucket import Bucket
 from transcription.errors import FilesMissing, PlanMissing
@@ -24,10 +23,11 @@ from transcription.selection import Interval, Selection
 
 log = logging.getLogger(__name__)
 
+_ABOUT_TO_SUBMIT = timedelta(minutes=10)  # time that a run may take from its manifests to its job
 _NAMED = 100  # files that a log or message names; the report has them all
 
 
-def has_input(context: Context) -> bool:
+def has_input(context: Mapping[str, Any]) -> bool:
     """Whether there is a recording for this run. Nothing is paid for where there is none."""
     bucket = Bucket(settings.load().bucket)
     selection = _selection(context)
@@ -37,7 +37,7 @@ def has_input(context: Context) -> bool:
     return False
 
 
-def make_plan(context: Context) -> dict[str, Any]:
+def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
     """Write the run's manifests and return the plan's summary, small enough for an XCom.
 
     Raises:
@@ -51,9 +51,16 @@ def make_plan(context: Context) -> dict[str, Any]:
 
     recordings: list[Recording] = []
     left: list[Unplanned] = []
-    live_since = datetime.now(UTC) - timedelta(hours=options.deadline_hours)
-    for item in selection.objects(bucket, claimed=bucket.claimed_by_others(prefix, live_since)):
-        (recordings if isinstance(item, Recording) else left).append(item)
+    claimed = bucket.claimed_by_others(
+        prefix,
+        submission.live_runs(boto3.client("batch"), options.job_queue),
+        fresh_since=datetime.now(UTC) - _ABOUT_TO_SUBMIT,
+    )
+    for item in selection.objects(bucket, claimed):
+        if isinstance(item, Recording):
+            recordings.append(item)
+        else:
+            left.append(item)
     lines, unplanned = planning.manifest_lines(recordings)
     left += unplanned
     for item in islice(left, _NAMED):
@@ -89,7 +96,7 @@ def make_plan(context: Context) -> dict[str, Any]:
     return summary
 
 
-def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Context) -> dict[str, Any]:
+def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping[str, Any]) -> dict[str, Any]:
     """Account for every planned file, write the report, remove the manifests; return the totals.
 
     Raises:
@@ -98,8 +105,9 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Context
     """
     if not plan:
         raise PlanMissing(
-            "The run has no plan to verify. Run the whole DAG, or run `plan`, `submit` and `wait` first under "
-            "the same run id: `airflow tasks test transcription verify RUN_ID`."
+            "The run has no plan to verify. Run the whole DAG (`airflow dags test transcription`), or name a run "
+            "whose `plan` has run: `airflow tasks test transcription verify RUN_ID` "
+            "(`airflow dags list-runs transcription` lists them)."
         )
     options = settings.load()
     bucket = Bucket(options.bucket)
@@ -128,7 +136,8 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Context
         if accounted != plan["files"]:
             raise PlanMissing(
                 f"The manifests under {prefix} name {accounted} files and the plan {plan['files']}: they were "
-                f"removed, most likely because the run was verified before (see {layout.report_key(context['run_id'])}). "
+                "removed, most likely because the run was verified before "
+                f"(see {layout.report_key(context['run_id'])}). "
                 "Clear `plan` and what follows it to do what is left."
             )
         summary = {
@@ -156,14 +165,12 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Context
     return summary
 
 
-def _selection(context: Context) -> Selection:
+def _selection(context: Mapping[str, Any]) -> Selection:
     dag_run = context["dag_run"]
     interval = None
     if dag_run.run_type == "backfill" and dag_run.data_interval_start and dag_run.data_interval_end:
         interval = Interval(start=dag_run.data_interval_start, end=dag_run.data_interval_end)
-    return Selection(
-        prefix=context["params"]["prefix"].removeprefix(layout.INPUT).lstrip("/"), interval=interval
-    )
+    return Selection(prefix=context["params"]["prefix"].removeprefix(layout.INPUT).lstrip("/"), interval=interval)
 
 
 def _container_usd(job_id: str | None, options: settings.Settings) -> float:

@@ -10,16 +10,15 @@ from airflow.providers.amazon.aws.operators.batch import BatchOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import layout, settings
+from transcription import layout, manifest, settings
 from transcription.errors import PlanMissing
 
 ACTIVE = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
+_NAME = "transcription-"
 _STORE_KEY = "batch_job"
 
 
-def container_environment(
-    bucket: str, manifest_prefix: str, params: Mapping[str, Any]
-) -> list[dict[str, str]]:
+def container_environment(bucket: str, manifest_prefix: str, params: Mapping[str, Any]) -> list[dict[str, str]]:
     """The worker's settings for this run, as Batch's `containerOverrides.environment`.
 
     What the user did not set is not passed, so that the image's own default holds.
@@ -38,13 +37,28 @@ def container_environment(
     return [{"name": name, "value": str(value)} for name, value in chosen.items() if value not in (None, "")]
 
 
+def live_runs(client: Any, job_queue: str) -> set[str]:
+    """Folders of the runs that have a live job in the queue (see `layout.run_folder`)."""
+    start, end = len(_NAME), -len("-") - manifest.DIGEST_LENGTH
+    return {job["jobName"][start:end] for job in _jobs(client, job_queue, _NAME) if job["status"] in ACTIVE}
+
+
 def job_name(run_id: str, digest: str) -> str:
     """Name of the run's job: the same plan of the same run gives the same name, at most 103 characters."""
     return f"{_job_name_start(run_id)}{digest}"
 
 
 def _job_name_start(run_id: str) -> str:
-    return f"transcription-{layout.run_folder(run_id)}-"
+    return f"{_NAME}{layout.run_folder(run_id)}-"
+
+
+def _jobs(client: Any, job_queue: str, name_start: str) -> Iterator[dict[str, Any]]:
+    """Jobs whose name starts so, in every state; Batch forgets those that ended a week ago."""
+    pages = client.get_paginator("list_jobs").paginate(
+        jobQueue=job_queue, filters=[{"name": "JOB_NAME", "values": [f"{name_start}*"]}]
+    )
+    for page in pages:
+        yield from page["jobSummaryList"]
 
 
 class SubmitOnce(BatchOperator):
@@ -77,9 +91,9 @@ class SubmitOnce(BatchOperator):
         """Return the id of the run's Batch job."""
         if not self.plan:
             raise PlanMissing(
-                "The run has no plan, so there is nothing to submit. Run the whole DAG, or run `plan` first "
-                "under the same run id: `airflow tasks test transcription plan RUN_ID`, then "
-                "`airflow tasks test transcription submit RUN_ID`."
+                "The run has no plan, so there is nothing to submit. Run the whole DAG "
+                "(`airflow dags test transcription`), or name a run whose `plan` has run: "
+                "`airflow tasks test transcription submit RUN_ID` (`airflow dags list-runs transcription` lists them)."
             )
         if self.plan["dry_run"]:
             raise AirflowSkipException("A dry run: the plan is made, and nothing is submitted.")
@@ -88,9 +102,7 @@ class SubmitOnce(BatchOperator):
         self.job_definition = options.job_definition
         self.job_name = job_name(context["run_id"], self.plan["digest"])
         self.container_overrides = {
-            "environment": container_environment(
-                options.bucket, self.plan["manifest_prefix"], context["params"]
-            )
+            "environment": container_environment(options.bucket, self.plan["manifest_prefix"], context["params"])
         }
         if self.plan["children"] > 1:  # an array has two children at least
             self.array_properties = {"size": self.plan["children"]}
@@ -106,11 +118,11 @@ class SubmitOnce(BatchOperator):
         """Id of the run's live or succeeded job of this very plan."""
         stored = context["task_state_store"].get(_STORE_KEY)
         if isinstance(stored, dict) and stored.get("name") == self.job_name:
-            known = self.hook.client.describe_jobs(jobs=[stored["id"]])["jobs"]
+            known = self.hook.client.describe_jobs(jobs=[str(stored["id"])])["jobs"]
             if known and known[0]["status"] != "FAILED":
                 return str(stored["id"])
         adopted = None
-        for job in self._jobs_of(context["run_id"]):
+        for job in _jobs(self.hook.client, self.job_queue, _job_name_start(context["run_id"])):
             if job["jobName"] == self.job_name and job["status"] != "FAILED":
                 adopted = adopted or job["jobId"]
             elif job["status"] in ACTIVE:
@@ -119,14 +131,6 @@ class SubmitOnce(BatchOperator):
                     jobId=job["jobId"], reason="The run was planned anew: another job takes its place."
                 )
         return adopted
-
-    def _jobs_of(self, run_id: str) -> Iterator[dict[str, Any]]:
-        pages = self.hook.client.get_paginator("list_jobs").paginate(
-            jobQueue=self.job_queue,
-            filters=[{"name": "JOB_NAME", "values": [f"{_job_name_start(run_id)}*"]}],
-        )
-        for page in pages:
-            yield from page["jobSummaryList"]
 
     def on_kill(self) -> None:
         """Stop the job that was just submitted when the task is killed."""

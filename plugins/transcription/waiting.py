@@ -39,9 +39,9 @@ class ArrayJobSensor(BaseSensorOperator):
         """Defer to the triggerer."""
         if not self.job_id:
             raise PlanMissing(
-                "The run has no Batch job to wait for. Run the whole DAG, or run `plan` and `submit` first "
-                "under the same run id: `airflow tasks test transcription submit RUN_ID`, then "
-                "`airflow tasks test transcription wait RUN_ID`."
+                "The run has no Batch job to wait for. Run the whole DAG (`airflow dags test transcription`), or "
+                "name a run whose `submit` has run: `airflow tasks test transcription wait RUN_ID` "
+                "(`airflow dags list-runs transcription` lists them)."
             )
         options = settings.load()
         self.defer(
