@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack_template import PROJECT, Assembly
 
-sys.path.insert(0, str(PROJECT / "infra"))  # for the settings, which need no CDK
+# What stands beside this file, and the settings, which need no CDK.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "infra")]
+
+from stack_template import PROJECT, Assembly  # noqa: E402
 
 Run = Callable[[dict[str, Any]], tuple[subprocess.CompletedProcess[str], Path]]
 
