@@ -6,7 +6,7 @@ import http.client
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Callable
@@ -54,66 +54,66 @@ class Proxy:
         return [call.step for call in self.calls]
 
 
+class Handler(BaseHTTPRequestHandler):
+    """One connection of the worker."""
+
+    protocol_version = "HTTP/1.1"
+    proxy: Proxy
+
+    def forward(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = unquote(urlsplit(self.path).path)
+        call = Call(self.command, path.lstrip("/").partition("/")[2], "x-amz-copy-source" in self.headers)
+        self.proxy.calls.append(call)
+        time.sleep(self.proxy.latency)
+        status = self.proxy.before(call) or self.failed_copy_condition()
+        if status is not None:
+            self.answer(status, {}, b"")
+            return
+        connection = http.client.HTTPConnection(self.proxy.target, timeout=60)
+        connection.request(self.command, self.path, body, dict(self.headers))
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        self.proxy.after(call)
+        self.answer(answer.status, dict(answer.getheaders()), content, short=self.proxy.short(call))
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = forward
+
+    def failed_copy_condition(self) -> int | None:
+        """What S3 answers if the source of a copy is another version; moto 5.2.5 ignores the condition."""
+        wanted = self.headers.get("x-amz-copy-source-if-match")
+        if not wanted:
+            return None
+        bucket, _, key = unquote(self.headers["x-amz-copy-source"]).partition("/")
+        etag: str = self.proxy.s3.head_object(Bucket=bucket, Key=key)["ETag"]
+        return None if etag.strip('"') == wanted.strip('"') else 412
+
+    def answer(self, status: int, headers: dict[str, str], body: bytes, short: bool = False) -> None:
+        self.send_response_only(status)
+        passed = {name.lower(): value for name, value in headers.items()}
+        passed.setdefault("content-length", str(len(body)))
+        for name, value in passed.items():
+            if name not in ("transfer-encoding", "connection"):
+                self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[: len(body) // 2] if short else body)
+        self.close_connection = short
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def handle(self) -> None:
+        with suppress(OSError):  # the worker was killed
+            super().handle()
+
+
 @contextmanager
 def proxied(target: str) -> Iterator[tuple[Proxy, str]]:
     """A running proxy and its address."""
     proxy = Proxy(target)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            path = unquote(urlsplit(self.path).path)
-            call = Call(self.command, path.lstrip("/").partition("/")[2], "x-amz-copy-source" in self.headers)
-            proxy.calls.append(call)
-            time.sleep(proxy.latency)
-            status = proxy.before(call) or self.failed_copy_condition()
-            if status is not None:
-                self.answer(status, {}, b"")
-                return
-            connection = http.client.HTTPConnection(proxy.target, timeout=60)
-            connection.request(self.command, self.path, body, dict(self.headers))
-            answer = connection.getresponse()
-            content = answer.read()
-            connection.close()
-            proxy.after(call)
-            self.answer(answer.status, dict(answer.getheaders()), content, short=proxy.short(call))
-
-        def failed_copy_condition(self) -> int | None:
-            """What S3 answers if the source of a copy is another version; moto 5.2.5 ignores the condition."""
-            wanted = self.headers.get("x-amz-copy-source-if-match")
-            if not wanted:
-                return None
-            bucket, _, key = unquote(self.headers["x-amz-copy-source"]).partition("/")
-            etag = proxy.s3.head_object(Bucket=bucket, Key=key)["ETag"]
-            return None if etag.strip('"') == wanted.strip('"') else 412
-
-        def answer(self, status: int, headers: dict[str, str], body: bytes, short: bool = False) -> None:
-            self.send_response_only(status)
-            for name, value in headers.items():
-                if name.lower() not in ("transfer-encoding", "connection"):
-                    self.send_header(name, value)
-            if "Content-Length" not in headers and "content-length" not in headers:
-                self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body[: len(body) // 2] if short else body)
-            if short:
-                self.close_connection = True
-
-        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = forward
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except OSError:
-                pass  # the worker was killed
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("ProxyHandler", (Handler,), {"proxy": proxy}))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import soxr
-from conftest import recording
+from harness import recording
 
 RATE = 16_000
 

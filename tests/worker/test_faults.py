@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TEXTS, Bucket, ended, recording, wait_for
+from harness import TEXTS, Bucket, ended, recording, wait_for
 from proxy import Call, Proxy, proxied
 
 FINISHED = ["output/call", "output/call.json", "processed/call.wav"]
@@ -43,9 +43,7 @@ def long_recording(minutes: float) -> bytes:
         "DELETE input/call.wav",
     ],
 )
-def test_a_worker_killed_after_any_step_is_completed_by_the_next_one(
-    step: str, bucket: Bucket, fault: Any
-) -> None:
+def test_a_worker_killed_after_any_step_is_completed_by_the_next_one(step: str, bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.plan(bucket.put("call.wav"))
     with bucket.worker(OUTPUT_FORMATS="json", AWS_ENDPOINT_URL=address) as worker:
@@ -57,25 +55,23 @@ def test_a_worker_killed_after_any_step_is_completed_by_the_next_one(
 
         proxy.after = kill
         assert ended(worker).code == -signal.SIGKILL
-    assert "input/call.wav" in bucket.keys() or bucket.keys() == FINISHED
-    if "processed/call.wav" in bucket.keys():
+    assert "input/call.wav" in bucket.listing() or bucket.listing() == FINISHED
+    if "processed/call.wav" in bucket.listing():
         assert bucket.text("output/call") == "press zero for help"
-    had_transcript = "output/call" in bucket.keys()
+    had_transcript = "output/call" in bucket.listing()
 
     proxy.after = lambda call: None
     proxy.calls.clear()
     run = bucket.run(OUTPUT_FORMATS="json", AWS_ENDPOINT_URL=address)
     assert run.code == 0, run
-    assert bucket.keys() == FINISHED
+    assert bucket.listing() == FINISHED
     assert bucket.text("output/call") == "press zero for help"
     assert bucket.read("processed/call.wav") == recording()
     assert ("put output" in proxy.steps()) != had_transcript, "transcribed twice, or not at all"
 
 
 @pytest.mark.parametrize("step", ["put failed", "copy", "delete input"])
-def test_a_worker_killed_while_it_rejects_is_completed_by_the_next_one(
-    step: str, bucket: Bucket, fault: Any
-) -> None:
+def test_a_worker_killed_while_it_rejects_is_completed_by_the_next_one(step: str, bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.plan(bucket.put("call.wav", b"no sound at all"))
     with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
@@ -89,7 +85,7 @@ def test_a_worker_killed_while_it_rejects_is_completed_by_the_next_one(
         assert ended(worker).code == -signal.SIGKILL
     proxy.after = lambda call: None
     assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
-    assert bucket.keys() == REJECTED
+    assert bucket.listing() == REJECTED
 
 
 def test_outputs_are_put_before_the_copy_and_the_copy_before_the_deletion(bucket: Bucket, fault: Any) -> None:
@@ -129,7 +125,7 @@ def test_what_is_reprocessed_in_place_is_neither_copied_nor_deleted(bucket: Buck
     bucket.plan(good, bad)
     assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
     assert bucket.text("output/call") == "press zero for help"
-    assert bucket.keys() == ["failed/bad.wav.error.json", "input/bad.wav", "input/call.wav", "output/call"]
+    assert bucket.listing() == ["failed/bad.wav.error.json", "input/bad.wav", "input/call.wav", "output/call"]
     assert not {"copy", "delete input"} & set(proxy.steps())
 
 
@@ -138,7 +134,7 @@ def test_a_recording_replaced_before_the_run_is_left_for_the_next(bucket: Bucket
     bucket.put("call.wav", recording("vm-leavemsg.wav"))
     run = bucket.run()
     assert (run.code, run.outcomes()) == (0, {"input/call.wav": "replaced"})
-    assert bucket.keys() == ["input/call.wav"]
+    assert bucket.listing() == ["input/call.wav"]
 
 
 @pytest.mark.parametrize("step", ["copy", "delete input"])
@@ -156,9 +152,9 @@ def test_a_recording_replaced_during_its_transcription_is_left_for_the_next(
     run = bucket.run(AWS_ENDPOINT_URL=address)
     assert (run.code, run.outcomes()) == (0, {"input/call.wav": "replaced"})
     assert bucket.read("input/call.wav") == recording("vm-leavemsg.wav")
-    if "processed/call.wav" in bucket.keys():
+    if "processed/call.wav" in bucket.listing():
         assert bucket.read("processed/call.wav") == recording()
-    assert ("processed/call.wav" in bucket.keys()) == (step == "delete input")
+    assert ("processed/call.wav" in bucket.listing()) == (step == "delete input")
 
 
 def test_a_bad_recording_replaced_by_a_good_one_is_not_rejected(bucket: Bucket, fault: Any) -> None:
@@ -172,7 +168,7 @@ def test_a_bad_recording_replaced_by_a_good_one_is_not_rejected(bucket: Bucket, 
     proxy.before = replace
     run = bucket.run(AWS_ENDPOINT_URL=address)
     assert (run.code, run.outcomes()) == (0, {"input/call.wav": "replaced"})
-    assert bucket.keys() == ["input/call.wav"]
+    assert bucket.listing() == ["input/call.wav"]
 
 
 def test_a_recording_deleted_before_its_turn_does_not_stop_the_others(bucket: Bucket) -> None:
@@ -196,7 +192,7 @@ def test_a_recording_that_cannot_be_transcribed_gets_no_transcript_and_is_not_ca
     bucket.plan(bucket.put("call.wav", b"no sound at all"), bucket.put("good.wav"))
     run = bucket.run()
     assert run.code == 0
-    assert bucket.keys() == [*REJECTED, "output/good", "processed/good.wav"]
+    assert bucket.listing() == [*REJECTED, "output/good", "processed/good.wav"]
     document = bucket.reason("call.wav")
     assert document["code"] == "not-audio"
     assert "Upload the original recording" in document["reason"]
@@ -223,19 +219,17 @@ def test_failing_s3_calls_and_reads_that_break_off_are_repeated(bucket: Bucket, 
     assert failed == {"read child_job_input", "look output", "put output", "copy", "delete input"}
     assert proxy.steps().count("read input") == 2
     assert bucket.text("output/call") == TEXTS["digits00.wav"]
-    assert bucket.keys() == ["output/call", "processed/call.wav"]
+    assert bucket.listing() == ["output/call", "processed/call.wav"]
 
 
-def test_an_s3_that_stays_down_for_one_recording_costs_a_retry_but_not_the_others(
-    bucket: Bucket, fault: Any
-) -> None:
+def test_an_s3_that_stays_down_for_one_recording_costs_a_retry_but_not_the_others(bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.plan(bucket.put("call.wav"), bucket.put("good.wav"))
     proxy.before = lambda call: 501 if call.step == "copy" and "call" in call.key else None
     run = bucket.run(AWS_ENDPOINT_URL=address)
     assert run.code == 75
     assert run.outcomes() == {"input/call.wav": "failed", "input/good.wav": "transcribed"}
-    assert "input/call.wav" in bucket.keys()
+    assert "input/call.wav" in bucket.listing()
 
 
 def test_a_disk_that_is_full_costs_a_retry(bucket: Bucket) -> None:
@@ -247,7 +241,7 @@ def test_a_disk_that_is_full_costs_a_retry(bucket: Bucket) -> None:
         text=True,
     )
     assert limited.returncode == 75, limited
-    assert bucket.keys() == ["input/call.wav"]
+    assert bucket.listing() == ["input/call.wav"]
 
 
 def test_sigterm_ends_the_worker_for_a_retry_that_completes_the_work(bucket: Bucket, fault: Any) -> None:
@@ -260,14 +254,14 @@ def test_sigterm_ends_the_worker_for_a_retry_that_completes_the_work(bucket: Buc
         run = ended(worker)
     assert run.code == 75, run
     assert run.events[-1]["event"] == "stopped"
-    left = [key for key in bucket.keys() if key.startswith("input/")]
+    left = [key for key in bucket.listing() if key.startswith("input/")]
     assert left, "it was done before the signal came: the test shows nothing"
-    for key in bucket.keys():
+    for key in bucket.listing():
         if key.startswith("processed/"):
             name = key[len("processed/") :]
             assert bucket.text(f"output/{name[:-4]}") == TEXTS[name.split("-", 1)[1]]
     assert bucket.run().code == 0
-    assert [key for key in bucket.keys() if key.startswith("processed/")] == sorted(
+    assert [key for key in bucket.listing() if key.startswith("processed/")] == sorted(
         f"processed/{name}" for name in names
     )
 

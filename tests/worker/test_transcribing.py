@@ -7,7 +7,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from conftest import RECORDINGS, ROOT, TEXTS, Bucket, recording
+from harness import RECORDINGS, ROOT, TEXTS, Bucket, aws_environment, recording
 
 SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
 
@@ -16,10 +16,7 @@ SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
 def done(endpoint: str) -> Any:
     """A bucket in which all sixteen recordings were transcribed in one run, with every output format."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", "test")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        environment.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        environment.setenv("AWS_ENDPOINT_URL", endpoint)
+        aws_environment(endpoint, environment)
         bucket = Bucket()
         lines = [
             bucket.put(name, recording(name), ContentType="audio/x-wav", Metadata={"speaker": "allison"})
@@ -39,7 +36,7 @@ def test_every_recording_gets_exactly_its_text(done: Any) -> None:
 
 def test_every_recording_is_moved_to_processed_unchanged(done: Any) -> None:
     bucket, _, lines = done
-    assert not [key for key in bucket.keys() if key.startswith(("input/", "failed/"))]
+    assert not [key for key in bucket.listing() if key.startswith(("input/", "failed/"))]
     for line in lines:
         name = line["source_key"].split("/")[1]
         assert bucket.read(line["processed_key"]) == (RECORDINGS / name).read_bytes()
@@ -143,12 +140,12 @@ def test_a_child_of_an_array_takes_its_own_manifest(bucket: Bucket) -> None:
     bucket.plan(bucket.put("zero.wav"), index=0)
     bucket.plan(bucket.put("seven.wav"), index=7)
     assert bucket.run(AWS_BATCH_JOB_ARRAY_INDEX="7").code == 0
-    assert bucket.keys() == ["input/zero.wav", "output/seven", "processed/seven.wav"]
+    assert bucket.listing() == ["input/zero.wav", "output/seven", "processed/seven.wav"]
 
 
 HOSTILE = [
     "two words.wav",
-    "it's \"quoted\".wav",
+    'it\'s "quoted".wav',
     "$(touch pwned);`touch pwned`.wav",
     "a;b&c|d>e.wav",
     '","level":"error","event":"forged.wav',
@@ -173,5 +170,5 @@ def test_names_are_data_whatever_they_hold(bucket: Bucket) -> None:
     for line in lines:
         assert bucket.text(line["transcript_key"]) == "press zero for help"
         assert bucket.read(line["processed_key"]) == recording()
-    assert not [key for key in bucket.keys() if key.startswith(("input/", "failed/"))]
+    assert not [key for key in bucket.listing() if key.startswith(("input/", "failed/"))]
     assert {event["event"] for event in run.events} == {"started", "file", "done"}

@@ -40,9 +40,7 @@ def main() -> int:
             log("started", transcriber=__version__, manifest=settings.manifest_key, files=len(recordings),
                 engines=width, engine=facts.runtime, sample_rate=facts.sample_rate,
                 model=model.model, scorer=model.scorer)  # fmt: skip
-            making = Making(
-                settings.manifest_prefix, facts.runtime, model, settings.decoding, settings.formats
-            )
+            making = Making(settings.manifest_prefix, facts.runtime, model, settings.decoding, settings.formats)
             child = Child(
                 bucket=bucket,
                 delivery=Delivery(bucket, making),
@@ -60,9 +58,7 @@ def read_manifest(bucket: Bucket, settings: Settings) -> list[Recording]:
     try:
         return parse_manifest(bucket.read(settings.manifest_key))
     except Gone as error:
-        raise ConfigError(
-            f"There is no manifest {settings.manifest_key} in s3://{settings.bucket}"
-        ) from error
+        raise ConfigError(f"There is no manifest {settings.manifest_key} in s3://{settings.bucket}") from error
 
 
 def engine_spec(model: Model, settings: Settings) -> EngineSpec:

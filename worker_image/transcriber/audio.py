@@ -7,13 +7,14 @@ matrix, the rate is changed by soxr. Audio that already is what the engines take
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
 import numpy.typing as npt
-import soxr
+import soxr  # type: ignore[import-untyped]
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
@@ -22,8 +23,7 @@ from .samples import Samples
 
 # Only containers of sound and video: a playlist (hls, concat, sdp) could make ffmpeg open other files or URLs.
 CONTAINERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,"
-    "w64,wav,wv"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,w64,wav,wv"
 )
 # Whose headers state a duration that can be relied on (an MP3's is often an estimate).
 EXACT_DURATION = ("aiff", "au", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav")
@@ -52,6 +52,7 @@ class Audio:
         self.samples = 0
         self.warnings: list[str] = []
         self._damaged = 0
+        self._cut_off = _missing_bytes(source)
         self._container = _open(source)
         stream = self._container.streams.best("audio")
         if stream is None:
@@ -101,13 +102,34 @@ class Audio:
     def _note_what_is_missing(self) -> None:
         if self._damaged:
             self.warnings.append(f"{self._damaged} damaged parts of the file were left out")
-        promised = self._container.duration or 0
-        missing = promised / av.time_base - self.duration
-        if self._container.format.name in EXACT_DURATION and missing > max(0.5, 0.01 * self.duration):
+        promised = self._promised()
+        if promised - self.duration > max(0.5, 0.01 * self.duration):
             self.warnings.append(
-                f"The file ends early: its header promises {promised / av.time_base:.1f} s, "
-                f"{self.duration:.1f} s are there"
+                f"The file ends early: its header promises {promised:.1f} s, {self.duration:.1f} s are there"
             )
+
+    def _promised(self) -> float:
+        """Seconds that the header states, 0 if it states none that can be relied on."""
+        if self._cut_off and self._stream.bit_rate:
+            return self.duration + self._cut_off * 8 / self._stream.bit_rate
+        if self._container.format.name in EXACT_DURATION:
+            return (self._container.duration or 0) / av.time_base
+        return 0.0
+
+
+def _missing_bytes(source: BinaryIO) -> int:
+    """How many bytes a WAV lacks of what its header states; ffmpeg takes the file's size instead.
+
+    Sizes of 2 GiB and more are what programs write that do not know the length beforehand.
+    """
+    size = source.seek(0, io.SEEK_END)
+    source.seek(0)
+    header = source.read(12)
+    source.seek(0)
+    if header[:4] != b"RIFF" or header[8:] != b"WAVE":
+        return 0
+    stated = int.from_bytes(header[4:8], "little") + 8
+    return stated - size if size < stated < 0x7FFF_0000 else 0
 
 
 def _open(source: BinaryIO) -> av.container.InputContainer:

@@ -247,10 +247,7 @@ def _transcript(underway: Underway) -> Transcript:
     for piece in underway.heard:
         answer = piece.answer.result()
         compute_seconds += answer.compute_seconds
-        words = [
-            Word(word.text, piece.start + word.start, piece.start + word.end)
-            for word in answer.recognition.words
-        ]
+        words = [Word(word.text, piece.start + word.start, piece.start + word.end) for word in answer.recognition.words]
         if words:
             segments.append(Segment(piece.start, piece.end, words, answer.recognition.score))
     if not segments:
@@ -290,9 +287,7 @@ class _Account:
     def give_up_if_hopeless(self) -> None:
         with self._lock:
             if len(self._failures) >= GIVE_UP_AFTER:
-                raise self._worst(
-                    f"Giving up after {len(self._failures)} failures, the last: {self._failures[-1]}"
-                )
+                raise self._worst(f"Giving up after {len(self._failures)} failures, the last: {self._failures[-1]}")
 
     def exit_code(self) -> int:
         with self._lock:

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def available_cpus(
-    cgroup_root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> int:
+def available_cpus(cgroup_root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
     """The least of the scheduler's affinity and the CPU quotas of cgroup v2 and v1 that apply here."""
     quotas = list(_quotas(cgroup_root, membership))
     return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(quota) for quota in quotas)]))

@@ -70,10 +70,7 @@ class Delivery:
     def was_processed(self, recording: Recording) -> bool:
         """Whether the recording, gone from its source key, lies under its processed key."""
         try:
-            return (
-                self._bucket.facts(recording.processed_key).metadata.get("source-etag")
-                == recording.source_etag
-            )
+            return self._bucket.facts(recording.processed_key).metadata.get("source-etag") == recording.source_etag
         except Gone:
             return False
 

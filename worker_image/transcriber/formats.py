@@ -53,8 +53,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "text": segment.text,
         "log_score": round(segment.score, 3),
         "words": [
-            {"text": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
-            for word in segment.words
+            {"text": word.text, "start": round(word.start, 3), "end": round(word.end, 3)} for word in segment.words
         ],
     }
 

@@ -43,9 +43,7 @@ def model_kind(path: Path) -> Kind:
             return Kind.PBMM
         if content[:1] == b"\n" and content.find(b"metadata_version") >= 0:
             return Kind.PB
-    raise ConfigError(
-        f"The model {path} is no DeepSpeech model: it is neither .tflite nor .pbmm nor .pb inside"
-    )
+    raise ConfigError(f"The model {path} is no DeepSpeech model: it is neither .tflite nor .pbmm nor .pb inside")
 
 
 def is_scorer(path: Path) -> bool:

@@ -83,13 +83,9 @@ def _built_in(settings: Settings) -> _BuiltIn | None:
     for what in ("model", "scorer"):
         path = folder / entry[what]["file"]
         if not path.is_file():
-            raise ConfigError(
-                f"MODEL is {settings.model!r}, but this image does not carry it ({path} is missing)"
-            )
+            raise ConfigError(f"MODEL is {settings.model!r}, but this image does not carry it ({path} is missing)")
         files[what] = File(settings.model, path, _known_sha256(path, entry[what]))
-    return _BuiltIn(
-        files["model"], replace(files["scorer"], name=files["scorer"].path.name), entry["language"]
-    )
+    return _BuiltIn(files["model"], replace(files["scorer"], name=files["scorer"].path.name), entry["language"])
 
 
 def built_in_models() -> dict[str, Any]:
@@ -136,9 +132,7 @@ def _check_decoding(settings: Settings, model: Model) -> None:
             raise ConfigError(f"HOT_WORDS has {word!r}; a hot-word must be a single word without spaces")
         foreign = sorted(set(word) - alphabet) if alphabet else []
         if foreign:
-            raise ConfigError(
-                f"HOT_WORDS has {word!r}; the model's alphabet lacks {' '.join(map(repr, foreign))}"
-            )
+            raise ConfigError(f"HOT_WORDS has {word!r}; the model's alphabet lacks {' '.join(map(repr, foreign))}")
 
 
 def fetch(name: str, models_dir: Path, checksums: Mapping[str, str | None]) -> None:

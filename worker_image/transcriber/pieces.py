@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import webrtcvad
+import webrtcvad  # type: ignore[import-untyped]
 
 from .samples import Samples
 

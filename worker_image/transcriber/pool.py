@@ -68,9 +68,7 @@ class Engines:
         The result raises Rejected if engines crash or hang on it twice, TemporaryError if they are killed.
         """
         answer: Future[TimedRecognition] = Future()
-        self._attempt(
-            samples, LIMIT_SECONDS + LIMIT_PER_SECOND * len(samples) / sample_rate, answer, again=True
-        )
+        self._attempt(samples, LIMIT_SECONDS + LIMIT_PER_SECOND * len(samples) / sample_rate, answer, again=True)
         return answer
 
     def _attempt(self, samples: Samples, limit: float, answer: Future[TimedRecognition], again: bool) -> None:

@@ -1,0 +1,154 @@
+"""Real recordings, a bucket on a real S3 server, and the worker as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORKER = ROOT / "worker_image"
+RECORDINGS = ROOT / "tests" / "recordings"
+RUN = "child_job_input/manual__2026-11-23-ab12/"
+TEXTS = {entry["file"]: entry["text"] for entry in json.loads((RECORDINGS / "transcripts.json").read_text("utf-8"))}
+SHORT = "dictate__forhelp.wav"  # 1.7 s
+
+
+def recording(name: str = SHORT) -> bytes:
+    return (RECORDINGS / name).read_bytes()
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    """Wait until the condition is true; one that raises is not true yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def aws_environment(endpoint: str, environment: pytest.MonkeyPatch) -> None:
+    """Let every S3 client, and every worker started here, use the test's server and nothing else."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        environment.delenv(name)
+    environment.setenv("AWS_ACCESS_KEY_ID", "test")
+    environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    environment.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    environment.setenv("AWS_ENDPOINT_URL", endpoint)
+
+
+@dataclass
+class Run:
+    """How a worker process ended."""
+
+    code: int
+    events: list[dict[str, Any]]
+    stderr: str
+
+    def outcomes(self) -> dict[str, str]:
+        return {event["key"]: event["outcome"] for event in self.events if event["event"] == "file"}
+
+    def reason(self) -> str:
+        return next(event["reason"] for event in self.events if event["event"] == "stopped")
+
+
+class Bucket:
+    """A bucket of its own for one test, with the worker to run on it."""
+
+    def __init__(self) -> None:
+        self.name = f"recordings-{uuid.uuid4()}"
+        self.s3 = boto3.client("s3")
+        self.s3.create_bucket(Bucket=self.name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+
+    def put(self, name: str, content: bytes | None = None, **more: Any) -> dict[str, Any]:
+        """Upload a recording as input/<name>, and return its manifest line."""
+        key = f"input/{name}"
+        self.s3.put_object(Bucket=self.name, Key=key, Body=recording() if content is None else content, **more)
+        facts = self.s3.head_object(Bucket=self.name, Key=key)
+        stem, dot, _ = name.rpartition(".")
+        return {
+            "schema": 1,
+            "source_key": key,
+            "source_etag": facts["ETag"].strip('"'),
+            "source_size": facts["ContentLength"],
+            "uploaded": facts["LastModified"].isoformat(),
+            "transcript_key": f"output/{stem if dot else name}",
+            "processed_key": f"processed/{name}",
+            "failed_key": f"failed/{name}",
+        }
+
+    def plan(self, *lines: dict[str, Any], index: int = 0) -> None:
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        self.s3.put_object(Bucket=self.name, Key=f"{RUN}{index}", Body=text.encode("utf-8"))
+
+    def listing(self) -> list[str]:
+        """Of everything but the manifests."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        return [key for key in keys if not key.startswith("child_job_input/")]
+
+    def read(self, key: str) -> bytes:
+        body: bytes = self.s3.get_object(Bucket=self.name, Key=key)["Body"].read()
+        return body
+
+    def text(self, key: str) -> str:
+        return self.read(key).decode("utf-8").strip()
+
+    def facts(self, key: str) -> dict[str, Any]:
+        facts: dict[str, Any] = self.s3.head_object(Bucket=self.name, Key=key)
+        return facts
+
+    def reason(self, name: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.read(f"failed/{name}.error.json"))
+        return document
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "S3_BUCKET_NAME": self.name,
+            "MANIFEST_PREFIX": RUN,
+            "MODEL": "asterisk-en",
+            "PYTHONPATH": str(WORKER),
+            **settings,
+        }
+
+    @contextmanager
+    def worker(self, **settings: str) -> Iterator[subprocess.Popen[str]]:
+        """The worker, running; killed at the end if it still does."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "transcriber"],
+            env=self.environment(**settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def run(self, **settings: str) -> Run:
+        with self.worker(**settings) as process:
+            return ended(process)
+
+
+def ended(process: subprocess.Popen[str]) -> Run:
+    """Wait for the worker's end."""
+    out, err = process.communicate(timeout=120)
+    return Run(process.returncode, [json.loads(line) for line in out.splitlines()], err)

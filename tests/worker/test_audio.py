@@ -1,0 +1,241 @@
+"""Any audio in, the right samples out; anything else ends in a sentence that a user understands."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from harness import ROOT, SHORT, recording
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sounds import RATE, encoded, speech, wav
+
+from transcriber import audio
+from transcriber.audio import Audio
+from transcriber.engine import Engine, EngineSpec, load_engine
+from transcriber.errors import Rejected
+from transcriber.model_file import Kind
+from transcriber.settings import Decoding
+
+MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
+TEXT = "after the tone say your temporary message and then press the pound key"
+
+
+def decoded(content: bytes, rate: int = RATE) -> np.ndarray:
+    return np.concatenate(list(Audio(io.BytesIO(content), rate).chunks()))
+
+
+def warnings(content: bytes) -> list[str]:
+    opened = Audio(io.BytesIO(content), RATE)
+    list(opened.chunks())
+    return opened.warnings
+
+
+def rejection(content: bytes) -> Rejected:
+    with pytest.raises(Rejected) as caught:
+        decoded(content)
+    assert caught.value.reason.endswith("."), "a reason is a sentence"
+    return caught.value
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return load_engine(EngineSpec(f"{MODEL}.tflite", Kind.TFLITE, f"{MODEL}.scorer", Decoding()))
+
+
+def heard(engine: Engine, samples: np.ndarray) -> str:
+    return " ".join(word.text for word in engine.transcribe(samples).words)
+
+
+FORMS = {
+    "wav-u8": ("wav", "pcm_u8", 16000, "mono"),
+    "wav-24bit-48k-stereo": ("wav", "pcm_s24le", 48000, "stereo"),
+    "wav-32bit-44k1": ("wav", "pcm_s32le", 44100, "mono"),
+    "wav-float-96k": ("wav", "pcm_f32le", 96000, "mono"),
+    "wav-alaw-8k": ("wav", "pcm_alaw", 8000, "mono"),
+    "wav-mulaw-8k-stereo": ("wav", "pcm_mulaw", 8000, "stereo"),
+    "wav-adpcm": ("wav", "adpcm_ms", 16000, "mono"),
+    "wav-11k": ("wav", "pcm_s16le", 11025, "mono"),
+    "wav-22k": ("wav", "pcm_s16le", 22050, "mono"),
+    "wav-5.1": ("wav", "pcm_s16le", 48000, "5.1"),
+    "mp3": ("mp3", "libmp3lame", 44100, "stereo"),
+    "m4a": ("ipod", "aac", 44100, "stereo"),
+    "aac": ("adts", "aac", 16000, "mono"),
+    "flac": ("flac", "flac", 44100, "stereo"),
+    "ogg-opus": ("ogg", "libopus", 48000, "mono"),
+    "ogg-vorbis": ("ogg", "libvorbis", 44100, "stereo"),
+    "webm": ("webm", "libopus", 48000, "mono"),
+    "amr": ("amr", "libopencore_amrnb", 8000, "mono"),
+    "aiff": ("aiff", "pcm_s16be", 44100, "stereo"),
+    "wma": ("asf", "wmav2", 44100, "stereo"),
+    "3gp": ("3gp", "aac", 16000, "mono"),
+    "caf": ("caf", "pcm_s16be", 22050, "mono"),
+    "ac3": ("ac3", "ac3", 48000, "stereo"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_recording_has_the_same_words_in_every_encoding(form: str, engine: Engine) -> None:
+    container, codec, rate, layout = FORMS[form]
+    content = encoded(speech(), container, codec, rate, layout, bit_rate=64_000 if form == "wma" else None)
+    assert heard(engine, decoded(content)) == TEXT
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("matroska", "libopus")])
+def test_the_sound_of_a_video_is_transcribed(container: str, codec: str, engine: Engine) -> None:
+    assert heard(engine, decoded(encoded(speech(), container, codec, 48000, picture=True))) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("wav", "pcm_s16le"), ("wav", "pcm_f32le"), ("flac", "flac"), ("au", "pcm_s16be"), ("w64", "pcm_s16le")],
+)
+def test_lossless_mono_at_the_engines_rate_arrives_bit_for_bit(container: str, codec: str) -> None:
+    assert np.array_equal(decoded(encoded(speech(), container, codec)), speech())
+
+
+def test_every_recording_of_the_project_arrives_bit_for_bit() -> None:
+    assert np.array_equal(decoded(recording()), np.frombuffer(recording()[44:], np.int16))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_equal_channels_are_mixed_without_a_change_of_loudness(channels: int) -> None:
+    loud = (speech().astype(float) * 1.3).astype(np.int16)
+    mixed = decoded(wav(loud, channels=channels)).astype(int)
+    assert np.abs(mixed - loud).max() <= 1
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_a_tone_survives_the_change_of_rate_and_what_is_too_high_does_not_fold_back(rate: int) -> None:
+    time = np.arange(rate * 2) / rate
+    tone = decoded(wav((16000 * np.sin(2 * np.pi * 1000 * time)).astype(np.int16), rate))[8000:24000]
+    spectrum = np.abs(np.fft.rfft(tone * np.hanning(len(tone))))
+    assert np.argmax(spectrum) == 1000
+    spectrum[990:1011] = 0
+    assert spectrum.max() < np.abs(np.fft.rfft(tone * np.hanning(len(tone)))).max() / 10_000
+    if rate > 20_000:
+        high = decoded(wav((16000 * np.sin(2 * np.pi * 9000 * time)).astype(np.int16), rate))[8000:24000]
+        assert np.abs(high).max() <= 2
+
+
+def test_samples_come_at_the_rate_of_the_model() -> None:
+    assert len(decoded(wav(speech()), 8000)) == pytest.approx(len(speech()) / 2, abs=2)
+
+
+def test_chunks_of_metadata_before_the_sound_do_no_harm() -> None:
+    junk = b"LIST" + struct.pack("<I", 5000) + b"\0" * 5000 + b"bext" + struct.pack("<I", 602) + b"x" * 602
+    assert np.array_equal(decoded(wav(speech(), junk=junk)), speech())
+
+
+@pytest.mark.parametrize("promise", [0xFFFFFFFF, 10_000_000])
+def test_a_header_that_promises_too_much_gets_what_is_there(promise: int) -> None:
+    assert np.array_equal(decoded(wav(speech(), promise=promise)), speech())
+
+
+def test_a_truncated_wav_is_transcribed_as_far_as_it_goes_with_a_warning() -> None:
+    whole = wav(speech())
+    half = whole[: len(whole) // 2]
+    assert np.array_equal(decoded(half), speech()[: len(decoded(half))])
+    assert len(decoded(half)) == pytest.approx(len(speech()) / 2, abs=100)
+    assert [warning for warning in warnings(half) if "ends early" in warning]
+    assert warnings(whole) == []
+
+
+@pytest.mark.parametrize("form", ["mp3", "flac", "ogg-opus"])
+def test_a_truncated_stream_is_transcribed_as_far_as_it_goes(form: str) -> None:
+    container, codec, rate, layout = FORMS[form]
+    content = encoded(speech(), container, codec, rate, layout)
+    assert 0.3 < len(decoded(content[: len(content) // 2])) / len(speech()) < 0.7
+
+
+def test_a_damaged_middle_costs_only_itself() -> None:
+    content = bytearray(encoded(speech(), "mp3", "libmp3lame", 44100))
+    content[len(content) // 2 : len(content) // 2 + 2000] = b"\0" * 2000
+    assert len(decoded(bytes(content))) / len(speech()) > 0.9
+
+
+BAD = {
+    "empty": (b"", "empty"),
+    "header only": (wav(np.zeros(0, np.int16)), "no-audio"),
+    "half a header": (wav(speech())[:30], "not-audio"),
+    "text": (b"Dear Sir or Madam,\nplease find attached the recording.\n" * 50, "not-audio"),
+    "zeros": (bytes(100_000), "not-audio"),
+    "html": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>" * 20, "not-audio"),
+    "zip": (b"PK\x03\x04" + bytes(range(256)) * 40, "not-audio"),
+    "m4a without its index": (encoded(speech(), "ipod", "aac")[:5000], None),
+    "playlist": (b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "not-audio"),
+    "concat script": (b"ffconcat version 1.0\nfile /etc/passwd\n", "not-audio"),
+    "sdp": (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 9 RTP/AVP 0\n", "not-audio"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_sound_is_rejected_with_a_sentence(name: str) -> None:
+    content, code = BAD[name]
+    assert rejection(content).code == code or code is None
+
+
+def test_a_video_without_sound_is_rejected() -> None:
+    silent = io.BytesIO()
+    import av
+
+    with av.open(silent, "w", format="mp4") as output:
+        video = output.add_stream("mpeg4", rate=5)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for packet in [*video.encode(av.VideoFrame(64, 48, "yuv420p")), *video.encode(None)]:
+            output.mux(packet)
+    assert rejection(silent.getvalue()).code == "no-audio"
+
+
+def test_no_more_than_a_day_of_sound_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "MAX_HOURS", 5 / 3600)
+    assert rejection(wav(speech())).code == "too-long"
+    assert len(decoded(wav(speech()[: RATE * 4]))) == RATE * 4
+
+
+def test_a_change_of_rate_within_a_file_is_followed() -> None:
+    first = encoded(speech(SHORT), "mp3", "libmp3lame", 44100)
+    second = encoded(speech(SHORT), "mp3", "libmp3lame", 22050)
+    assert len(decoded(first + second)) == pytest.approx(2 * len(speech(SHORT)), rel=0.05)
+
+
+SEEDS = [
+    recording()[:20_000],
+    encoded(speech(SHORT), "mp3", "libmp3lame", 44100)[:8000],
+    encoded(speech(SHORT), "ogg", "libopus", 48000)[:8000],
+    encoded(speech(SHORT), "flac", "flac")[:8000],
+    encoded(speech(SHORT), "ipod", "aac"),
+]
+
+
+def assert_decoded_or_rejected(content: bytes) -> None:
+    reason, samples = "", np.zeros(0)
+    try:
+        samples = decoded(content)
+    except Rejected as error:
+        reason = error.reason
+    assert reason.endswith(".") != (samples.dtype == np.int16 and samples.ndim == 1 and len(samples) > 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.sampled_from(SEEDS),
+    cuts=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=12)), max_size=6),
+    length=st.floats(0, 1),
+)
+def test_damaged_files_are_decoded_or_rejected_and_nothing_else(
+    seed: bytes, cuts: list[tuple[float, bytes]], length: float
+) -> None:
+    content = bytearray(seed)
+    for place, noise in cuts:
+        at = int(place * len(content))
+        content[at : at + len(noise)] = noise
+    assert_decoded_or_rejected(bytes(content[: int(length * len(content))]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=4000))
+def test_noise_is_decoded_or_rejected_and_nothing_else(content: bytes) -> None:
+    assert_decoded_or_rejected(content)
