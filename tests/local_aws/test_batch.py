@@ -1,0 +1,184 @@
+"""The local Batch behaves as AWS Batch does, wherever moto alone does not."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from local_aws import batch
+
+EXIT = {"onReason": "*", "action": "EXIT"}
+
+
+def test_a_job_runs_its_command_and_tells_exit_code_reason_and_log(aws: Any, jobs: Any) -> None:
+    job = jobs.wait(jobs.submit("echo $GREETING; echo world >&2"))
+    assert job["status"] == "SUCCEEDED"
+    assert job["container"]["exitCode"] == 0
+    assert job["statusReason"] == "Essential container in task exited"
+    assert jobs.log(aws, job) == ["hello", "world"]
+
+
+def test_a_job_that_exits_with_another_code_fails_and_tells_the_code(jobs: Any) -> None:
+    job = jobs.wait(jobs.submit("exit 7"))
+    assert (job["status"], job["container"]["exitCode"]) == ("FAILED", 7)
+
+
+def test_a_container_killed_by_a_signal_has_128_and_the_signal_as_its_exit_code(jobs: Any) -> None:
+    assert jobs.wait(jobs.submit("kill -9 $$"))["container"]["exitCode"] == 137
+
+
+def test_each_child_of_an_array_knows_its_index_and_no_other_job_has_one(aws: Any, jobs: Any) -> None:
+    show = 'echo "index ${AWS_BATCH_JOB_ARRAY_INDEX-none} of $AWS_BATCH_JOB_ID"'
+    parent = jobs.wait(jobs.submit(show, size=3))
+    logs = [jobs.log(aws, jobs.describe(f"{parent['jobId']}:{index}")) for index in range(3)]
+    assert logs == [[f"index {index} of {parent['jobId']}:{index}"] for index in range(3)]
+    single = jobs.wait(jobs.submit(show))
+    assert jobs.log(aws, single) == [f"index none of {single['jobId']}"]
+
+
+def test_children_do_not_share_what_is_set_for_one_of_them(jobs: Any) -> None:
+    parent = jobs.wait(jobs.submit("true", size=2))
+    for index in range(2):
+        environment = jobs.describe(f"{parent['jobId']}:{index}")["container"]["environment"]
+        assert environment == [{"name": "GREETING", "value": "hello"}]
+
+
+def test_a_parent_is_pending_until_all_children_ended_and_fails_if_one_failed(jobs: Any) -> None:
+    job_id = jobs.submit('[ "$AWS_BATCH_JOB_ARRAY_INDEX" = 0 ] && exit 1; sleep 1', size=2)
+    early = jobs.wait_until(job_id, lambda job: job["arrayProperties"]["statusSummary"]["FAILED"] == 1)
+    assert early["status"] == "PENDING"
+    parent = jobs.wait(job_id)
+    assert parent["status"] == "FAILED"
+    assert parent["statusReason"] == "Array Child Job failed"
+    summary = parent["arrayProperties"]["statusSummary"]
+    assert (summary["SUCCEEDED"], summary["FAILED"], sum(summary.values())) == (1, 1, 2)
+
+
+def test_failed_children_are_listed_with_their_codes_and_times(jobs: Any) -> None:
+    parent = jobs.wait(jobs.submit('exit "$AWS_BATCH_JOB_ARRAY_INDEX"', size=3))
+    failed = jobs.client.list_jobs(arrayJobId=parent["jobId"], jobStatus="FAILED")["jobSummaryList"]
+    assert [(job["arrayProperties"]["index"], job["container"]["exitCode"]) for job in failed] == [(1, 1), (2, 2)]
+    assert all(job["startedAt"] <= job["stoppedAt"] for job in failed)
+
+
+@pytest.mark.parametrize("size", [1, 10_001])
+def test_an_array_has_2_to_10000_children(jobs: Any, size: int) -> None:
+    with pytest.raises(ClientError, match="Array size"):
+        jobs.submit("true", size=size)
+
+
+def test_an_attempt_is_repeated_as_often_as_the_definition_says(jobs: Any) -> None:
+    job = jobs.wait(jobs.submit("exit 3", retryStrategy={"attempts": 3}))
+    assert [attempt["container"]["exitCode"] for attempt in job["attempts"]] == [3, 3, 3]
+
+
+def test_an_attempt_that_succeeds_is_the_last(tmp_path: Any, jobs: Any) -> None:
+    once = f"[ -e '{tmp_path}/seen' ] || {{ touch '{tmp_path}/seen'; exit 75; }}"
+    job = jobs.wait(jobs.submit(once, retryStrategy={"attempts": 3}))
+    assert job["status"] == "SUCCEEDED"
+    assert [attempt["container"]["exitCode"] for attempt in job["attempts"]] == [75, 0]
+    assert job["attempts"][0]["container"]["logStreamName"] != job["attempts"][1]["container"]["logStreamName"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "attempts"),
+    [
+        ([{"onExitCode": "75", "action": "RETRY"}, EXIT], 2),
+        ([{"onExitCode": "78", "action": "RETRY"}, EXIT], 1),
+        ([{"onExitCode": "7*", "action": "EXIT"}], 1),
+        ([{"onExitCode": "1", "action": "EXIT"}], 2),  # none matches: Batch retries
+        ([{"onExitCode": "75", "onStatusReason": "Host EC2*", "action": "EXIT"}], 2),  # both must match
+        ([{"onStatusReason": "essential container*", "action": "EXIT"}], 1),  # case does not matter
+    ],
+)
+def test_the_first_condition_that_matches_decides_on_a_retry(
+    jobs: Any, conditions: list[dict[str, str]], attempts: int
+) -> None:
+    job = jobs.wait(jobs.submit("exit 75", retryStrategy={"attempts": 2, "evaluateOnExit": conditions}))
+    assert len(job["attempts"]) == attempts
+
+
+def test_terminating_a_job_sends_sigterm_and_is_not_retried(aws: Any, jobs: Any) -> None:
+    job_id = jobs.submit("trap 'echo asked; exit 75' TERM; echo up; while :; do sleep 0.1; done",
+                         retryStrategy={"attempts": 3})
+    jobs.wait_until(job_id, lambda job: job["status"] == "RUNNING")
+    time.sleep(0.3)  # the shell needs a moment to set its trap
+    jobs.client.terminate_job(jobId=job_id, reason="enough")
+    job = jobs.wait(job_id)
+    assert (job["status"], job["statusReason"], len(job["attempts"])) == ("FAILED", "enough", 1)
+    assert jobs.log(aws, job) == ["up", "asked"]
+
+
+def test_a_container_that_ignores_sigterm_is_killed_after_the_stop_timeout(jobs: Any) -> None:
+    job_id = jobs.submit("trap '' TERM; while :; do sleep 0.1; done")
+    jobs.wait_until(job_id, lambda job: job["status"] == "RUNNING")
+    time.sleep(0.3)
+    jobs.client.terminate_job(jobId=job_id, reason="enough")
+    assert jobs.wait(job_id)["container"]["exitCode"] == 137
+
+
+def test_terminating_an_array_terminates_its_children(jobs: Any) -> None:
+    job_id = jobs.submit("sleep 60", size=4)
+    jobs.wait_until(job_id, lambda job: job["arrayProperties"]["statusSummary"]["RUNNING"] == 2)
+    jobs.client.terminate_job(jobId=job_id, reason="enough")
+    parent = jobs.wait(job_id)
+    assert parent["arrayProperties"]["statusSummary"]["FAILED"] == 4
+    assert {jobs.describe(f"{job_id}:{index}")["statusReason"] for index in range(4)} == {"enough"}
+
+
+def test_only_as_many_containers_run_at_once_as_there_is_room_for(tmp_path: Any, jobs: Any) -> None:
+    count = f"touch '{tmp_path}/'$$; ls '{tmp_path}' | wc -l; sleep 0.3; rm '{tmp_path}/'$$"
+    job_id = jobs.submit(count, size=5)
+    waiting = jobs.wait_until(job_id, lambda job: job["arrayProperties"]["statusSummary"]["RUNNING"] == 2)
+    assert waiting["arrayProperties"]["statusSummary"]["RUNNABLE"] == 3
+    most = 0
+    while jobs.describe(job_id)["status"] == "PENDING":
+        most = max(most, len(os.listdir(tmp_path)))
+    assert most == 2
+
+
+def test_an_attempt_that_takes_too_long_is_stopped_and_not_retried(jobs: Any) -> None:
+    job = jobs.wait(jobs.submit("sleep 60", timeout={"attemptDurationSeconds": 1}, retryStrategy={"attempts": 2}))
+    assert (job["status"], len(job["attempts"])) == ("FAILED", 1)
+    assert job["statusReason"] == "Job attempt duration exceeded timeout"
+
+
+def test_a_container_sees_the_local_aws_and_nothing_else_of_its_callers_environment(
+    aws: Any, jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "of the caller")
+    job = jobs.wait(jobs.submit("env"))
+    seen = dict(line.split("=", 1) for line in jobs.log(aws, job) if "=" in line)
+    assert seen["AWS_ENDPOINT_URL"] == aws.endpoint
+    assert "A_SECRET" not in seen
+
+
+def test_what_a_container_started_ends_with_it(tmp_path: Any, jobs: Any) -> None:
+    jobs.wait(jobs.submit(f"(sleep 2; touch '{tmp_path}/survived') &"))
+    time.sleep(2.5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_that_does_not_exist_fails_the_job_with_a_reason(jobs: Any) -> None:
+    name = "no-such-program"
+    jobs.client.register_job_definition(
+        jobDefinitionName=name,
+        type="container",
+        containerProperties={
+            "image": "worker",
+            "command": [name],
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
+        },
+    )
+    job = jobs.wait(jobs.client.submit_job(jobName=name, jobQueue=jobs.queue, jobDefinition=name)["jobId"])
+    assert job["status"] == "FAILED"
+    assert name in job["statusReason"]
+
+
+def test_the_local_batch_refuses_a_moto_that_it_was_not_written_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moto.__version__", "6.0.0")
+    with pytest.raises(RuntimeError, match="this is 6.0.0"):
+        batch.install(slots=1, runtime=batch.BatchJob.runtime, container_environment={}, stop_timeout=1)
