@@ -266,10 +266,9 @@ def test_sigterm_ends_the_worker_for_a_retry_that_completes_the_work(bucket: Buc
     )
 
 
-def test_no_process_outlives_a_killed_worker(bucket: Bucket, fault: Any) -> None:
-    proxy, address = fault
+def test_no_process_outlives_a_killed_worker(bucket: Bucket) -> None:
     bucket.plan(bucket.put("long.wav", long_recording(3)))
-    with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
+    with bucket.worker() as worker:
         wait_for(lambda: len(_children(worker.pid)) >= 3)
         children = _children(worker.pid)
         worker.kill()

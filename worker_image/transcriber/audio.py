@@ -17,6 +17,7 @@ import numpy.typing as npt
 import soxr  # type: ignore[import-untyped]
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 
 from .errors import Rejected
 from .samples import Samples
@@ -57,7 +58,7 @@ class Audio:
         stream = self._container.streams.best("audio")
         if stream is None:
             raise Rejected("no-audio", "This file has no sound track. Upload one that has sound.")
-        self._stream = stream
+        self._stream = cast(AudioStream, stream)
 
     @property
     def duration(self) -> float:
@@ -110,8 +111,9 @@ class Audio:
 
     def _promised(self) -> float:
         """Seconds that the header states, 0 if it states none that can be relied on."""
-        if self._cut_off and self._stream.bit_rate:
-            return self.duration + self._cut_off * 8 / self._stream.bit_rate
+        bit_rate = self._stream.codec_context.bit_rate
+        if self._cut_off and bit_rate:
+            return self.duration + self._cut_off * 8 / bit_rate
         if self._container.format.name in EXACT_DURATION:
             return (self._container.duration or 0) / av.time_base
         return 0.0

@@ -1,0 +1,205 @@
+"""The engine processes: one model each, and a crash costs only what it was busy with."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import ROOT
+from sounds import RATE, speech, wav
+
+from transcriber import decoder as decoding
+from transcriber.cpus import available_cpus
+from transcriber.decoder import Decoder
+from transcriber.engine import EngineSpec, load_engine, words_of
+from transcriber.errors import ConfigError, Rejected, TemporaryError
+from transcriber.model_file import Kind
+from transcriber.pool import Engines
+from transcriber.settings import Decoding
+
+MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
+SPEC = EngineSpec(f"{MODEL}.tflite", Kind.TFLITE, f"{MODEL}.scorer", Decoding())
+# Without its scorer and with a wide beam an engine is busy long enough to be hit.
+SLOW = EngineSpec(f"{MODEL}.tflite", Kind.TFLITE, None, Decoding(beam_width=3000))
+TEXT = "after the tone say your temporary message and then press the pound key"
+
+
+@pytest.fixture
+def engine() -> Iterator[Engines]:
+    with Engines(SPEC, 1) as engines:
+        engines.facts()
+        yield engines
+
+
+def text(answer: object) -> str:
+    return " ".join(word.text for word in answer.result(60).recognition.words)  # type: ignore[attr-defined]
+
+
+def hit_while_busy(pid: int, blow: signal.Signals) -> None:
+    """Kill an engine's process once it has worked on something for a moment."""
+    before = _cpu(pid)
+    deadline = time.monotonic() + 20
+    while _cpu(pid) < before + 10:  # hundredths of a second
+        assert time.monotonic() < deadline, "it does not work"
+        time.sleep(0.01)
+    os.kill(pid, blow)
+
+
+def _cpu(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def only_child(but: int = 0) -> int:
+    """The engine's process, once it is there and has loaded its model."""
+    deadline = time.monotonic() + 20
+    while True:
+        pids = [child.pid for child in multiprocessing.active_children() if child.pid not in (None, but)]
+        if pids:
+            return int(pids[0])
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_engine_that_crashes_once_is_replaced_and_the_piece_is_done_again() -> None:
+    with Engines(SLOW, 1) as engines:
+        engines.facts()
+        answer = engines.transcribe(np.tile(speech(), 4), RATE)
+        hit_while_busy(only_child(), signal.SIGSEGV)
+        assert "temporary message" in text(answer)
+
+
+@pytest.mark.parametrize(
+    ("blow", "meaning"), [(signal.SIGSEGV, Rejected), (signal.SIGABRT, Rejected), (signal.SIGKILL, TemporaryError)]
+)
+def test_a_piece_that_crashes_two_engines_fails_and_the_next_is_transcribed(
+    blow: signal.Signals, meaning: type[Exception]
+) -> None:
+    with Engines(SLOW, 1) as engines:
+        engines.facts()
+        answer = engines.transcribe(np.tile(speech(), 4), RATE)
+        first = only_child()
+        hit_while_busy(first, blow)
+        second = only_child(but=first)
+        time.sleep(1)  # it loads its model
+        hit_while_busy(second, blow)
+        with pytest.raises(meaning):
+            answer.result(60)
+        assert "temporary message" in text(engines.transcribe(speech(), RATE))
+
+
+def test_an_engine_that_hangs_is_stopped_and_only_its_recording_rejected(
+    engine: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transcriber.pool.LIMIT_SECONDS", 0.01)
+    monkeypatch.setattr("transcriber.pool.LIMIT_PER_SECOND", 0.0)
+    with pytest.raises(Rejected) as caught:
+        engine.transcribe(np.tile(speech(), 20), RATE).result(60)
+    assert caught.value.code == "engine-timeout"
+    monkeypatch.undo()
+    assert text(engine.transcribe(speech(), RATE)) == TEXT
+
+
+def test_one_process_transcribes_many_pieces_with_one_model(engine: Engines) -> None:
+    pid = only_child()
+    answers = [engine.transcribe(speech(), RATE) for _ in range(5)]
+    assert [text(answer) for answer in answers] == [TEXT] * 5
+    assert only_child() == pid
+    models = [line for line in Path(f"/proc/{pid}/smaps").read_text().splitlines() if "asterisk-en.scorer" in line]
+    assert len(models) == 1
+
+
+@pytest.mark.parametrize("samples", [0, 1, 100, 511, 512])
+def test_less_than_one_window_of_sound_is_no_words_and_no_crash(samples: int) -> None:
+    assert load_engine(SPEC).transcribe(speech()[:samples]).words == []
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "scorer"),
+    [
+        ("cut", Kind.TFLITE, None),
+        ("cut", Kind.PBMM, None),
+        ("whole", Kind.TFLITE, "cut"),
+    ],
+)
+def test_a_damaged_model_or_scorer_is_named_with_what_is_wrong(
+    model: str, kind: Kind, scorer: str | None, tmp_path: Path
+) -> None:
+    path = MODEL.with_suffix(f".{kind.value}")
+    if model == "cut":
+        content = path.read_bytes()
+        path = tmp_path / "model"
+        path.write_bytes(content[:2000] if kind is Kind.TFLITE else content[:-4000] + content[-100:])
+    if scorer:
+        (tmp_path / "scorer").write_bytes(MODEL.with_suffix(".scorer").read_bytes()[:2000])
+    spec = EngineSpec(str(path), kind, str(tmp_path / "scorer") if scorer else None, Decoding())
+    with Engines(spec, 1) as engines, pytest.raises(ConfigError) as caught:
+        engines.facts()
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_words_end_where_the_space_behind_them_starts() -> None:
+    class Token:
+        def __init__(self, text: str, start_time: float) -> None:
+            self.text, self.start_time = text, start_time
+
+    tokens = [Token(*pair) for pair in [("h", 0.1), ("i", 0.2), (" ", 0.4), (" ", 0.5), ("y", 0.6), ("o", 0.68)]]
+    words = words_of(tokens, 0.7)
+    assert [(word.text, word.start, word.end) for word in words] == [("hi", 0.1, 0.4), ("yo", 0.6, 0.7)]
+
+
+def test_a_decoder_that_crashes_is_replaced_and_other_files_go_on_where_they_were() -> None:
+    long = wav(np.tile(speech(), 60))
+    with Decoder() as decoder:
+        slow, other = decoder.open(long, RATE), decoder.open(long, RATE)
+        first = slow.next_batch()
+        assert not first.last
+        os.kill(only_child(), signal.SIGSEGV)
+        time.sleep(0.3)
+        pieces = [*first.pieces]
+        while not (batch := slow.next_batch()).last:
+            pieces += batch.pieces
+        pieces += batch.pieces
+        assert np.array_equal(np.concatenate([piece.samples for piece in pieces]), np.tile(speech(), 60))
+        assert other.next_batch().pieces[0].start == 0
+
+
+def test_a_file_that_crashes_the_decoder_twice_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "LIMIT_SECONDS", 0.001)
+    with Decoder() as decoder:
+        with pytest.raises(Rejected) as caught:
+            decoder.open(wav(np.tile(speech(), 200)), RATE).next_batch()
+        assert caught.value.code == "undecodable"
+        monkeypatch.undo()
+        assert decoder.open(wav(speech()), RATE).next_batch().last
+
+
+def test_engines_are_as_many_as_the_quota_allows(tmp_path: Path) -> None:
+    everything = len(os.sched_getaffinity(0))
+    membership = tmp_path / "membership"
+    membership.write_text("0::/\n")
+    assert available_cpus(tmp_path, membership) == everything
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert available_cpus(tmp_path, membership) == everything
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert available_cpus(tmp_path, membership) == 1
+    (tmp_path / "cpu.max").write_text("200000 100000\n")
+    assert available_cpus(tmp_path, membership) == min(2, everything)
+
+
+def test_the_quota_of_an_outer_control_group_counts_too(tmp_path: Path) -> None:
+    membership = tmp_path / "membership"
+    membership.write_text("12:cpuset:/x\n4:cpu,cpuacct:/ecs/task/container\n")
+    group = tmp_path / "cpu" / "ecs"
+    (group / "task" / "container").mkdir(parents=True)
+    (group / "cpu.cfs_quota_us").write_text("100000\n")
+    (group / "cpu.cfs_period_us").write_text("100000\n")
+    (group / "task" / "container" / "cpu.cfs_quota_us").write_text("-1\n")
+    (group / "task" / "container" / "cpu.cfs_period_us").write_text("100000\n")
+    assert available_cpus(tmp_path, membership) == 1
