@@ -6,7 +6,6 @@ with this deployment's settings (default infra/settings.toml).
 
 import importlib.util
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -24,19 +23,6 @@ def use_bundled_node() -> None:
     os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE_ROOT", str(Path(sys.prefix) / "jsii"))
 
 
-def load_cdk() -> None:
-    """Loads the CDK; if a first run was interrupted while it unpacked, removes what it left and starts again."""
-    use_bundled_node()
-    try:
-        import aws_cdk  # noqa: F401
-    except Exception:
-        if os.environ.get("JSII_RUNTIME_PACKAGE_CACHE") == "disabled":
-            raise
-        shutil.rmtree(os.environ["JSII_RUNTIME_PACKAGE_CACHE_ROOT"], ignore_errors=True)
-        os.environ["JSII_RUNTIME_PACKAGE_CACHE"] = "disabled"
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
-
-
 def main() -> None:
     from transcription_stack.settings import InvalidSettingError, read_settings
 
@@ -45,7 +31,7 @@ def main() -> None:
     except InvalidSettingError as error:
         sys.exit(f"Nothing was synthesised. {error}")
 
-    load_cdk()
+    use_bundled_node()
     from transcription_stack.stack import synthesise
 
     synthesise(

@@ -50,7 +50,7 @@ class TranscriptionStack(Stack):
             network=network,
             audio_bucket=storage.audio,
             key=key,
-            image_directory=_image_directory(project, staging),
+            image_directory=project / "worker_image",
         )
         code = AirflowCode(
             self,
@@ -61,7 +61,7 @@ class TranscriptionStack(Stack):
             dags=project / "dags",
             plugins=project / "plugins",
             requirements=project / "infra" / "mwaa-requirements.txt",
-            staging=staging / "code",
+            staging=staging / "airflow-code",
         )
         airflow = Airflow(
             self,
@@ -104,15 +104,6 @@ class TranscriptionStack(Stack):
             ("NotificationTopicArn", notifications.topic.topic_arn, "Subscribe for summaries and alarms"),
         ):
             CfnOutput(self, name, value=value, description=description)
-
-
-def _image_directory(project: Path, staging: Path) -> Path:
-    """INTERIM, until worker_image/Dockerfile is there."""
-    if (project / "worker_image" / "Dockerfile").exists():
-        return project / "worker_image"
-    (staging / "image").mkdir()
-    (staging / "image" / "Dockerfile").write_text("FROM scratch\n")
-    return staging / "image"
 
 
 def synthesise(*, settings: Settings, project: Path, outdir: Path) -> None:
