@@ -1,4 +1,4 @@
-"""Every night: the recordings that wait in the bucket's `input/` become transcripts in `output/`.
+"""Every night at 01:00 UTC: the recordings that wait in the bucket's `input/` become transcripts in `output/`.
 
     sense_input → plan → submit → wait → verify
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.sdk import Asset, CronDataIntervalTimetable, TriggerRule, dag, task
 
-from transcription import stages
+from transcription import settings, stages
 from transcription.params import PARAMS
 from transcription.submission import SubmitOnce
 from transcription.waiting import ArrayJobSensor
@@ -21,7 +21,7 @@ TRANSCRIPTS = Asset("transcripts")
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("0 1 * * *", timezone="UTC"),
+    schedule=CronDataIntervalTimetable(settings.option("schedule"), timezone="UTC"),
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,

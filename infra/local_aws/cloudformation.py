@@ -14,14 +14,10 @@ from typing import Any, ClassVar
 from moto.batch import models as batch
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
-from moto.iam.access_control import PermissionResult
 from moto.iam.models import iam_backends
 from moto.kms import models as kms
 from moto.s3 import models as s3
 from moto.utilities.utils import get_partition
-
-# What a request's conditions are judged by: the local endpoint stands for S3's, which speaks TLS.
-_REQUEST_CONTEXT = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
 
 
 class Environment(CloudFormationModel):
@@ -319,7 +315,6 @@ def _resource_class(resource_type: str) -> Any:
 _moto_create_key = kms.Key.create_from_cloudformation_json.__func__
 _moto_create_bucket = s3.FakeBucket.create_from_cloudformation_json.__func__
 _moto_update_bucket = s3.FakeBucket.update_from_cloudformation_json.__func__
-_moto_get_permission = s3.FakeBucket.get_permission
 
 
 def _create_bucket(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -347,30 +342,6 @@ def _obey_bucket_properties(bucket: Any, cloudformation_json: Any) -> Any:
     return bucket
 
 
-def _get_permission(self: Any, action: str, resource: str) -> Any:
-    """A statement of a bucket policy whose condition does not hold says nothing; moto lets it deny.
-
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html
-    """
-    if self.policy is None:
-        return PermissionResult.NEUTRAL
-    policy = json.loads(self.policy)
-    held = [
-        {key: value for key, value in statement.items() if key != "Condition"}
-        for statement in policy["Statement"]
-        if all(
-            _REQUEST_CONTEXT.get(key) == str(value).lower()
-            for operator in statement.get("Condition", {}).values()
-            for key, value in operator.items()
-        )
-    ]
-    whole, self.policy = self.policy, json.dumps({**policy, "Statement": held}).encode()
-    try:
-        return _moto_get_permission(self, action, resource)
-    finally:
-        self.policy = whole
-
-
 def install() -> None:
     """Put these in the place of moto's."""
     for cached in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
@@ -383,4 +354,3 @@ def install() -> None:
     _give_arn(batch.JobQueue, "JobQueueArn")
     s3.FakeBucket.create_from_cloudformation_json = classmethod(_create_bucket)
     s3.FakeBucket.update_from_cloudformation_json = classmethod(_update_bucket)
-    s3.FakeBucket.get_permission = _get_permission

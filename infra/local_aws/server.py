@@ -53,10 +53,12 @@ def running(
     """
     from moto.server import ThreadedMotoServer  # moto reads its settings when it is first imported
 
-    from local_aws import batch, cloudformation
+    from local_aws import batch, cloudformation, s3
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     logging.getLogger("moto").setLevel(logging.ERROR)
+    cloudformation.install()
+    s3.install()
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
     aws = LocalAws(f"http://127.0.0.1:{server.get_host_and_port()[1]}")
@@ -66,7 +68,6 @@ def running(
         container_environment=aws.environment,
         stop_timeout=stop_timeout,
     )
-    cloudformation.install()
     try:
         yield aws
     finally:

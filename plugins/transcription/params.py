@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
+from transcription import settings
 from transcription.planning import MAX_CHILDREN
 
 PARAMS = {
@@ -31,7 +32,7 @@ PARAMS = {
         section="What to transcribe",
     ),
     "max_instances": Param(
-        20,
+        settings.option("max_instances_default"),
         type="integer",
         minimum=1,
         maximum=MAX_CHILDREN,

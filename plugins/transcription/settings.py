@@ -27,6 +27,10 @@ class Settings:
     """Name or ARN of the Batch job queue."""
     job_definition: str
     """Name or ARN of the Batch job definition that runs the worker."""
+    schedule: str = "0 1 * * *"
+    """When the DAG runs, as a cron expression in UTC."""
+    max_instances_default: int = 20
+    """Default of the DAG's param `max_instances`."""
     vcpus_per_child: float = 2.0
     """vCPUs of one child, as in the job definition: for the cost estimate."""
     memory_gb_per_child: float = 4.0
@@ -49,28 +53,34 @@ class Settings:
     """CloudWatch namespace for the counts of each run; empty: none."""
 
 
-def load() -> Settings:
-    """Read the settings from Airflow's configuration.
+def option(name: str) -> Any:
+    """One setting, or its default: all that a DAG file may ask for while it is parsed.
 
     Raises:
-        SettingError: a required option is missing, or one is no number where a number is needed.
+        SettingError: the option is required and missing, or is no number where a number is needed.
     """
-    types = get_type_hints(Settings)
-    values: dict[str, Any] = {}
-    for field in fields(Settings):
-        text = conf.get(SECTION, field.name, fallback="")
-        if not text:
-            if field.default is MISSING:
-                raise SettingError(
-                    f"The Airflow configuration lacks the option {field.name!r} of section [{SECTION}]. "
-                    f"Set it as `{SECTION}.{field.name}` in the MWAA environment's configuration options, "
-                    f"or as the variable AIRFLOW__{SECTION.upper()}__{field.name.upper()}."
-                )
-            continue
-        try:
-            values[field.name] = types[field.name](text)
-        except ValueError:
+    (field,) = (field for field in fields(Settings) if field.name == name)
+    text = conf.get(SECTION, name, fallback="")
+    if not text:
+        if field.default is MISSING:
             raise SettingError(
-                f"The option {field.name!r} of section [{SECTION}] is {text!r}, which is no number."
-            ) from None
-    return Settings(**values)
+                f"The Airflow configuration lacks the option {name!r} of section [{SECTION}]. "
+                f"Set it as `{SECTION}.{name}` in the MWAA environment's configuration options, "
+                f"or as the variable AIRFLOW__{SECTION.upper()}__{name.upper()}."
+            )
+        return field.default
+    try:
+        return get_type_hints(Settings)[name](text)
+    except ValueError:
+        raise SettingError(
+            f"The option {name!r} of section [{SECTION}] is {text!r}, which is no number."
+        ) from None
+
+
+def load() -> Settings:
+    """All settings, from Airflow's configuration.
+
+    Raises:
+        SettingError: as `option`.
+    """
+    return Settings(**{field.name: option(field.name) for field in fields(Settings)})

@@ -102,8 +102,9 @@ def test_the_first_condition_that_matches_decides_on_a_retry(
 
 
 def test_terminating_a_job_sends_sigterm_and_is_not_retried(aws: Any, jobs: Any) -> None:
-    job_id = jobs.submit("trap 'echo asked; exit 75' TERM; echo up; while :; do sleep 0.1; done",
-                         retryStrategy={"attempts": 3})
+    job_id = jobs.submit(
+        "trap 'echo asked; exit 75' TERM; echo up; while :; do sleep 0.1; done", retryStrategy={"attempts": 3}
+    )
     jobs.wait_until(job_id, lambda job: job["status"] == "RUNNING")
     time.sleep(0.3)  # the shell needs a moment to set its trap
     jobs.client.terminate_job(jobId=job_id, reason="enough")

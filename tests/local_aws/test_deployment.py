@@ -71,9 +71,7 @@ def test_a_tls_only_policy_stands_in_nobodys_way_and_a_plain_denial_does(aws: Lo
     denial = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::closed/*"}
     held = {**denial, "Condition": {"Bool": {"aws:SecureTransport": "true"}}}
     for statement in (denial, held):
-        s3.put_bucket_policy(
-            Bucket="closed", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        )
+        s3.put_bucket_policy(Bucket="closed", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
         with pytest.raises(ClientError, match="AccessDenied|Forbidden"):
             s3.put_object(Bucket="closed", Key="x", Body=b"x")
 

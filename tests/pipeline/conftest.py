@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def aws() -> Iterator[Any]:
     from local_aws import server
     from local_aws.containers import WorkerProcess
 
-    with server.running(WorkerProcess()) as running:
+    with server.running(WorkerProcess(), slots=2, stop_timeout=2) as running:
         yield running
 
 
@@ -57,3 +58,30 @@ def empty_bucket(s3: Any, configured: Any) -> str:
         for version in versions:
             s3.delete_object(Bucket=name, Key=version["Key"], VersionId=version["VersionId"])
     return name
+
+
+@pytest.fixture
+def put(s3: Any, empty_bucket: str) -> Callable[..., str]:
+    """Puts an object and returns its ETag; it may be given the time at which it was put."""
+
+    def put(key: str, body: bytes = b"x", *, modified: datetime | None = None, **metadata: str) -> str:
+        from local_aws.server import ACCOUNT
+        from moto.s3.models import s3_backends
+
+        etag = s3.put_object(Bucket=empty_bucket, Key=key, Body=body, Metadata=metadata)["ETag"]
+        if modified is not None:
+            s3_backends[ACCOUNT]["aws"].buckets[empty_bucket].keys[key].last_modified = modified.replace(tzinfo=None)
+        return etag.strip('"')
+
+    return put
+
+
+@pytest.fixture
+def keys(s3: Any, empty_bucket: str) -> Callable[[str], list[str]]:
+    """Lists the bucket's keys under a prefix."""
+
+    def keys(prefix: str = "") -> list[str]:
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=empty_bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    return keys

@@ -138,5 +138,7 @@ def test_the_estimate_grows_with_the_audio_and_bills_a_minute_a_child_at_least()
 
 def test_an_hour_of_a_container_costs_its_cpus_and_its_memory() -> None:
     prices: dict[str, Any] = {"usd_per_vcpu_hour": 0.04, "usd_per_gb_hour": 0.004}
-    settings = Settings(bucket="b", job_queue="q", job_definition="d", vcpus_per_child=2, memory_gb_per_child=4, **prices)
+    settings = Settings(
+        bucket="b", job_queue="q", job_definition="d", vcpus_per_child=2, memory_gb_per_child=4, **prices
+    )
     assert planning.container_usd(3600, settings) == pytest.approx(0.096)

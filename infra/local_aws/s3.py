@@ -1,0 +1,55 @@
+"""S3 on moto 5.2.5: keys and bucket policies as S3 takes them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from moto.iam.access_control import PermissionResult
+from moto.moto_server.utilities import RegexConverter
+from moto.s3 import models as s3
+
+# What a request's conditions are judged by: the local endpoint stands for S3's, which speaks TLS.
+_REQUEST_CONTEXT = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
+
+_moto_get_permission = s3.FakeBucket.get_permission
+_moto_init_converter = RegexConverter.__init__
+
+
+def _get_permission(self: Any, action: str, resource: str) -> Any:
+    """A statement of a bucket policy whose condition does not hold says nothing; moto lets it deny.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html
+    """
+    if self.policy is None:
+        return PermissionResult.NEUTRAL
+    policy = json.loads(self.policy)
+    held = [
+        {key: value for key, value in statement.items() if key != "Condition"}
+        for statement in policy["Statement"]
+        if all(
+            _REQUEST_CONTEXT.get(key) == str(value).lower()
+            for operator in statement.get("Condition", {}).values()
+            for key, value in operator.items()
+        )
+    ]
+    whole, self.policy = self.policy, json.dumps({**policy, "Statement": held}).encode()
+    try:
+        return _moto_get_permission(self, action, resource)
+    finally:
+        self.policy = whole
+
+
+def _init_converter(self: Any, url_map: Any, *items: Any) -> None:
+    """A key may hold any character, line feeds too; moto's routes know no such path.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+    """
+    _moto_init_converter(self, url_map, *items)
+    self.regex = f"(?s:{self.regex})"
+
+
+def install() -> None:
+    """Put these in the place of moto's; before its server is started, since its routes are made then."""
+    s3.FakeBucket.get_permission = _get_permission
+    RegexConverter.__init__ = _init_converter
