@@ -72,7 +72,7 @@ class Settings:
     # --- The network ---------------------------------------------------------------------------------
 
     # How private subnets reach AWS and, through NAT, the internet.
-    # "nat": a NAT gateway, from 33 USD a month plus 0.045 USD/GB (audio does not pass it: the S3 gateway
+    # "nat": a NAT gateway, 37 USD a month with its address, plus 0.045 USD/GB (audio does not pass it: the S3 gateway
     # endpoint is free). "endpoints": no way out at all, but an interface endpoint for each AWS service
     # that is called, about 161 USD a month for eleven in two zones (us-east-1). docs/deploy.md has the sums.
     egress: str = "nat"
