@@ -12,7 +12,6 @@ import multiprocessing
 import resource
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,12 +81,8 @@ class Decoding:
             TemporaryError: the decoder was killed, or cannot be started.
         """
         while True:
-            source = None if self._known else self._source
-            task = self._pool.schedule(
-                _next_batch, args=[self._token, source, self._rate, self._had], timeout=LIMIT_SECONDS
-            )
             try:
-                batch: Batch = task.result()
+                batch = self._ask()
             except _Unknown:  # another file has crashed the process since
                 self._known = False
                 continue
@@ -97,11 +92,18 @@ class Decoding:
                 if self._crashes == 2:
                     raise Rejected("undecodable", NOT_AUDIO, f"the decoder crashes: {error!r}") from error
                 continue
-            except BrokenProcessPool as error:
-                raise TemporaryError("The decoder cannot be started") from error
             self._known = True
             self._had += len(batch.pieces)
             return batch
+
+    def _ask(self) -> Batch:
+        source = None if self._known else self._source
+        arguments = [self._token, source, self._rate, self._had]
+        try:
+            batch: Batch = self._pool.schedule(_next_batch, args=arguments, timeout=LIMIT_SECONDS).result()
+        except RuntimeError as error:  # BrokenProcessPool is one, too
+            raise TemporaryError("The decoder died while it waited for work, or cannot be started") from error
+        return batch
 
 
 class _Unknown(Exception):

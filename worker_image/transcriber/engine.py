@@ -20,6 +20,7 @@ from .settings import Decoding
 
 # Less than one window of 32 ms crashes some versions.
 LEAST_SECONDS = 0.1
+LAST_LETTER_SECONDS = 0.2
 # What the engines' error codes mean (native_client/deepspeech.h).
 MEANINGS = {
     "0x2000": "its metadata does not fit this engine's version",
@@ -116,8 +117,9 @@ class _DeepSpeech:
 def words_of(tokens: Any, seconds: float) -> list[Word]:
     """Group an engine's tokens, one a character, into words.
 
-    A token tells only where its character starts, so a word ends where the space after it starts, and the
-    last one a typical character's length (0.1 s) after its last character's start, within the piece.
+    A token tells only where its character starts, and a space can come long after the word, right before the
+    next one. So a word ends where the space behind it starts, but at most LAST_LETTER_SECONDS after its last
+    letter's start, and within the piece.
     """
     words: list[Word] = []
     letters: list[Any] = []
@@ -128,11 +130,12 @@ def words_of(tokens: Any, seconds: float) -> list[Word]:
             words.append(_word(letters, token.start_time))
             letters = []
     if letters:
-        words.append(_word(letters, min(letters[-1].start_time + 0.1, max(seconds, letters[-1].start_time))))
+        words.append(_word(letters, max(seconds, letters[-1].start_time)))
     return words
 
 
 def _word(letters: list[Any], end: float) -> Word:
+    end = min(end, letters[-1].start_time + LAST_LETTER_SECONDS)
     return Word("".join(letter.text for letter in letters), round(letters[0].start_time, 3), round(end, 3))
 
 

@@ -93,8 +93,8 @@ class _Window:
         pause = self._pause[:limit]
         quiet = pause & (self._loudness[:limit] < QUIET_RMS)
         leading = len(quiet) if quiet.all() else int(np.argmin(quiet))
-        if leading == len(quiet) and last and self.seconds <= MAX_SECONDS:
-            self._drop(self._length)
+        if last and leading and leading == len(self._pause):
+            self._drop(leading * self._frame)
         elif leading > kept:
             self._drop((leading - kept) * self._frame)
         else:

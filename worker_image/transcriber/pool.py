@@ -48,7 +48,7 @@ class Engines:
             count, initializer=_load, initargs=[spec], context=multiprocessing.get_context("spawn")
         )
         self._facts = self._pool.schedule(_describe)
-        self._model = spec.model
+        self._loaded = f"model {spec.model}" + (f" and scorer {spec.scorer}" if spec.scorer else "")
 
     def facts(self) -> EngineFacts:
         """Wait until the first engine is loaded.
@@ -59,7 +59,7 @@ class Engines:
         try:
             facts: EngineFacts = self._facts.result()
         except (BrokenProcessPool, ProcessExpired) as error:
-            raise ConfigError(f"The engine crashes when it loads the model {self._model}") from error
+            raise ConfigError(f"The engine crashes when it loads {self._loaded}: one of them is damaged") from error
         return facts
 
     def transcribe(self, samples: Samples, sample_rate: int) -> Future[TimedRecognition]:
