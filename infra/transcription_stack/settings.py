@@ -140,7 +140,7 @@ class Settings:
     # only from the VPC. PUBLIC_AND_PRIVATE: both ways, and Airflow's workers use the private one.
     airflow_ui: str = "PUBLIC_ONLY"
 
-    # When the DAG runs (cron, UTC). Empty: only when triggered.
+    # When the DAG runs (cron, UTC). For runs by hand only, leave it and pause the DAG.
     schedule: str = "0 1 * * *"
 
     # Week's time of AWS's maintenance (UTC), half-hours only. Not the time of the nightly run.
@@ -241,8 +241,7 @@ class Settings:
                 "airflow_ui = 'PUBLIC_ONLY': without NAT (egress = 'endpoints') Airflow's workers cannot reach a "
                 "public web server. Choose PRIVATE_ONLY or PUBLIC_AND_PRIVATE."
             )
-        if self.schedule:
-            self._matches("schedule", r"@\w+|\S+( \S+){4}", "five cron fields such as '0 1 * * *', or empty")
+        self._matches("schedule", r"\S+( \S+){4}", "five cron fields such as '0 1 * * *'")
         self._matches(
             "maintenance_window", r"(MON|TUE|WED|THU|FRI|SAT|SUN):([01]\d|2[0-3]):(00|30)", "e.g. SUN:12:00 (UTC)"
         )

@@ -31,7 +31,7 @@ LARGE = {
     "airflow_class": "mw1.small",
     "airflow_max_workers": 3,
     "airflow_ui": "PUBLIC_AND_PRIVATE",
-    "schedule": "",
+    "schedule": "30 3 * * 1-5",
     "nat_gateways": 2,
     "max_vcpus": 400,
     "spot_share": 0,

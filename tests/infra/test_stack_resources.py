@@ -332,6 +332,16 @@ def test_airflow_learns_where_the_pipeline_is_from_its_configuration(stack: Asse
     }
 
 
+def test_every_option_that_airflow_is_told_is_one_that_the_pipeline_reads(stack: Assembly) -> None:
+    declared = (PROJECT / "plugins" / "transcription" / "settings.py").read_text()
+    for option in stack.environment()["AirflowConfigurationOptions"]:
+        assert f"    {option.removeprefix('transcription.')}: " in declared, option
+
+
+def test_the_dag_runs_at_the_set_time(large: Assembly) -> None:
+    assert large.environment()["AirflowConfigurationOptions"]["transcription.schedule"] == "30 3 * * 1-5"
+
+
 def test_a_new_revision_of_the_worker_leaves_the_airflow_environment_alone(stack: Assembly) -> None:
     said = json.dumps(stack.resource("AirflowEnvironment"))
     assert stack.resource("BatchWorker")["Type"] == "AWS::Batch::JobDefinition"

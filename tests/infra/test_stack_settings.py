@@ -37,6 +37,7 @@ WRONG = [
     ({"keep_old_versions_days": 0}, "keep_old_versions_days = 0: must be between 1 and 3650."),
     ({"maintenance_window": "SUN:12:15"}, "maintenance_window = 'SUN:12:15': must be e.g. SUN:12:00 (UTC)."),
     ({"schedule": "nightly"}, "schedule = 'nightly': must be five cron fields"),
+    ({"schedule": ""}, "schedule = '': must be five cron fields"),
     ({"stack_name": "1st"}, "stack_name = '1st': must be letters, digits and hyphens, a letter first."),
     ({"environment_name": "a b"}, "environment_name = 'a b': must be 1-80 letters"),
     ({"region": "Ireland"}, "region = 'Ireland': must be an AWS region such as us-east-1."),
