@@ -1,0 +1,284 @@
+"""Settings, manifests and models are checked before any work, with one clear message."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import ROOT, Bucket
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transcriber import models, storage
+from transcriber.errors import ConfigError
+from transcriber.manifest import Recording, parse_manifest
+from transcriber.model_file import Kind, alphabet_of, model_kind
+from transcriber.models import fetch, find_model
+from transcriber.settings import read_settings
+
+DEMO = ROOT / "worker_image" / "models" / "asterisk-en"
+NEEDED = {"S3_BUCKET_NAME": "audio", "MANIFEST_PREFIX": "child_job_input/run/", "MODEL": "asterisk-en"}
+
+
+def refusal(**given: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        find_model(read_settings({**NEEDED, **given}), storage.Bucket("audio"), Path("/nowhere"))
+    assert caught.value.exit_code == 78
+    return str(caught.value)
+
+
+def test_only_bucket_manifest_and_model_must_be_set_and_empty_means_absent() -> None:
+    plain = read_settings(NEEDED)
+    assert read_settings({**NEEDED, "BEAM_WIDTH": "", "HOT_WORDS": " ", "OUTPUT_FORMATS": "", "SCORER": ""}) == plain
+    assert plain.manifest_key == "child_job_input/run/0"
+    assert plain.formats == ()
+    for name in NEEDED:
+        with pytest.raises(ConfigError, match=name):
+            read_settings({**NEEDED, name: ""})
+
+
+def test_all_settings_are_read() -> None:
+    found = read_settings(
+        {
+            **NEEDED,
+            "AWS_BATCH_JOB_ARRAY_INDEX": "12",
+            "BEAM_WIDTH": "100",
+            "LM_ALPHA": "0.9",
+            "LM_BETA": "-1.2",
+            "HOT_WORDS": '{"zebra": 7.5, "café": -2}',
+            "OUTPUT_FORMATS": "vtt, JSON,txt",
+        }
+    )
+    assert found.manifest_key == "child_job_input/run/12"
+    assert found.decoding.beam_width == 100
+    assert (found.decoding.lm_alpha, found.decoding.lm_beta) == (0.9, -1.2)
+    assert found.decoding.hot_words == {"zebra": 7.5, "café": -2.0}
+    assert found.formats == ("json", "vtt")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("BEAM_WIDTH", "0", "1 to 10000"),
+        ("BEAM_WIDTH", "wide", "1 to 10000"),
+        ("BEAM_WIDTH", "1.5", "1 to 10000"),
+        ("BEAM_WIDTH", "9" * 5000, "1 to 10000"),
+        ("AWS_BATCH_JOB_ARRAY_INDEX", "-1", "0 to 9999"),
+        ("LM_ALPHA", "nan", "0 to 10"),
+        ("LM_BETA", "11", "-10 to 10"),
+        ("OUTPUT_FORMATS", "json,docx", "json, srt, vtt"),
+        ("HOT_WORDS", "zebra", "JSON object"),
+        ("HOT_WORDS", "[" * 100_000, "JSON object"),
+        ("HOT_WORDS", '{"zebra": "very"}', "-100 to 100"),
+        ("HOT_WORDS", '{"zebra": 1e9}', "-100 to 100"),
+        ("MODEL", "klingon", "asterisk-en"),
+        ("SCORER", "/no/such/file", "s3://bucket/key"),
+        ("MODELS_DIR", "/nowhere", "does not carry it"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(name: str, value: str, allowed: str) -> None:
+    message = refusal(**{name: value})
+    assert allowed in message
+    assert name in message or name == "MODELS_DIR"
+
+
+def test_settings_that_need_each_other_are_refused_alone() -> None:
+    assert "together" in refusal(LM_ALPHA="1")
+    assert "none is set" in refusal(LM_ALPHA="1", LM_BETA="1", SCORER="none")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ({"hello world": 5}, "without spaces"),
+        ({"": 5}, "without spaces"),
+        ({"naïve": 5}, "'ï'"),
+        ({"Zebra": 5}, "'Z'"),
+    ],
+)
+def test_hot_words_that_cannot_work_are_refused_with_the_reason(words: Mapping[str, int], reason: str) -> None:
+    message = refusal(HOT_WORDS=json.dumps(words))
+    assert reason in message
+    assert "HOT_WORDS" in message
+
+
+def test_hot_words_without_a_scorer_are_refused() -> None:
+    assert "only with a scorer" in refusal(HOT_WORDS='{"zebra": 5}', SCORER="none")
+
+
+def test_hot_words_change_what_is_heard(bucket: Bucket) -> None:
+    bucket.plan(bucket.put("call.wav"))
+    assert bucket.run(HOT_WORDS='{"four": 20}').code == 0
+    assert "four" in bucket.text("output/call"), "without it the text is: press zero for help"
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "pbmm"])
+def test_a_models_alphabet_is_read_from_its_file(suffix: str) -> None:
+    letters = [line for line in (DEMO / "alphabet.txt").read_text().split("\n") if line and line[0] != "#"]
+    assert alphabet_of(DEMO / f"asterisk-en.{suffix}") == frozenset(letters)
+
+
+def test_a_models_kind_is_told_by_its_content(tmp_path: Path) -> None:
+    for kind in (Kind.TFLITE, Kind.PBMM):
+        misnamed = tmp_path / "model.bin"
+        misnamed.write_bytes((DEMO / f"asterisk-en.{kind.value}").read_bytes())
+        assert model_kind(misnamed) is kind
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "0 bytes"),
+        (b"<html>404</html>", "16 bytes"),
+        (b"version https://git-lfs.github.com/spec/v1\n" * 50, "neither"),
+        (bytes(5000), "neither"),
+        (b"mmap lm http://kheafield.com/code format version 5\n" * 50, "SCORER"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused_before_any_engine(content: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pbmm"
+    path.write_bytes(content)
+    assert reason in refusal(MODEL=str(path))
+
+
+def test_a_model_is_no_scorer() -> None:
+    assert "no scorer" in refusal(SCORER=str(DEMO / "asterisk-en.tflite"))
+
+
+def test_a_missing_object_of_s3_is_named() -> None:
+    name = Bucket().name
+    assert f"There is no object s3://{name}/models/x.tflite" in refusal(MODEL=f"s3://{name}/models/x.tflite")
+    assert "There is no object s3://" in refusal(MODEL="s3://")
+
+
+def test_every_model_of_models_toml_can_be_picked_by_its_name() -> None:
+    entries = models.built_in_models()
+    assert [*entries] == ["asterisk-en", "asterisk-en-pbmm", "deepspeech-0.9.3-en", "deepspeech-0.9.3-en-pbmm"]
+    for entry in entries.values():
+        assert {"description", "language", "folder", "model", "scorer"} == entry.keys()
+
+
+def test_the_checksums_of_the_demo_model_are_right() -> None:
+    for name, entry in models.built_in_models().items():
+        if entry["folder"] == "asterisk-en":
+            for what in ("model", "scorer"):
+                content = (DEMO / entry[what]["file"]).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == entry[what]["sha256"], name
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A model of models.toml that is published here, without checksums."""
+    entry: dict[str, Any] = {"folder": "own", "language": "en"}
+    for what, suffix in (("model", "tflite"), ("scorer", "scorer")):
+        source = DEMO / f"asterisk-en.{suffix}"
+        entry[what] = {"file": f"own.{suffix}", "url": source.as_uri()}
+    monkeypatch.setattr(models, "built_in_models", lambda: {"own": entry})
+    return entry
+
+
+def test_a_model_is_fetched_only_with_the_right_checksum(published: dict[str, Any], tmp_path: Path) -> None:
+    right = {
+        what: hashlib.sha256((DEMO / f"asterisk-en.{suffix}").read_bytes()).hexdigest()
+        for what, suffix in (("model", "tflite"), ("scorer", "scorer"))
+    }
+    with pytest.raises(ConfigError, match=right["model"]):
+        fetch("own", tmp_path, {})
+    with pytest.raises(ConfigError, match="was removed"):
+        fetch("own", tmp_path, {**right, "scorer": "0" * 64})
+    assert not (tmp_path / "own" / "own.scorer").exists()
+    fetch("own", tmp_path, right)
+    found = find_model(
+        read_settings({**NEEDED, "MODEL": "own", "MODELS_DIR": str(tmp_path)}), storage.Bucket("audio"), tmp_path
+    )
+    assert found.model.sha256 == right["model"]
+    assert found.scorer
+    assert found.scorer.sha256 == right["scorer"]
+
+
+CONTRACT = (ROOT / "tests" / "contract" / "manifest.jsonl").read_bytes()
+
+
+def test_the_manifest_of_the_contract_is_read() -> None:
+    recordings = parse_manifest(CONTRACT)
+    lines = [json.loads(line) for line in CONTRACT.decode("utf-8").splitlines()]
+    assert [{"schema": 1, **vars(recording)} for recording in recordings] == lines
+    assert [recording.in_place for recording in recordings] == [False] * 5 + [True]
+
+
+LINE: dict[str, Any] = json.loads(CONTRACT.split(b"\n")[0])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (b"", "no recordings"),
+        (b"input/a.wav\ninput/b.wav\n", "Line 1"),
+        (json.dumps({**LINE, "schema": 2}).encode(), "schema 2"),
+        (b"[]", "no JSON object"),
+        (b"\xff\xfe{}", "Line 1"),
+        (b"[" * 200_000, "Line 1"),
+        (json.dumps({key: LINE[key] for key in LINE if key != "failed_key"}).encode(), "failed_key is missing"),
+        (json.dumps({**LINE, "source_size": "1"}).encode(), "source_size"),
+        (json.dumps({**LINE, "source_size": -1}).encode(), "source_size"),
+        (json.dumps({**LINE, "source_etag": '"abc"'}).encode(), "without quotes"),
+        (json.dumps({**LINE, "source_key": ""}).encode(), "source_key"),
+        (json.dumps({**LINE, "source_key": "\ud800"}).encode(), "Line 1"),
+        (json.dumps({**LINE, "transcript_key": LINE["source_key"]}).encode(), "overwrite"),
+        ((json.dumps(LINE) + "\n" + json.dumps(LINE)).encode(), "share the source_key"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_with_its_line(manifest: bytes, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        parse_manifest(manifest)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.dictionaries(
+            st.sampled_from([*LINE]),
+            st.one_of(
+                st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2)
+            ),
+        ).map(lambda changes: json.dumps({**LINE, **changes}).encode()),
+    )
+)
+def test_any_manifest_is_read_or_refused_and_nothing_else(manifest: bytes) -> None:
+    try:
+        recordings = parse_manifest(manifest)
+    except ConfigError:
+        return
+    assert recordings
+    for recording in recordings:
+        assert isinstance(recording, Recording)
+        assert recording.source_key
+        assert recording.source_size >= 0
+
+
+@pytest.mark.parametrize(
+    ("given", "manifest", "reason"),
+    [
+        ({}, None, "There is no manifest"),
+        ({}, b"input/a b.wav\n", "Line 1 of the manifest"),
+        ({"S3_BUCKET_NAME": "no-such-bucket-anywhere"}, None, "bucket"),
+        ({"BEAM_WIDTH": "-5"}, CONTRACT, "BEAM_WIDTH is '-5'"),
+        ({"MODEL": str(DEMO / "alphabet.txt")}, CONTRACT, "no DeepSpeech model"),
+        ({"MODEL": str(DEMO / "asterisk-en.scorer")}, CONTRACT, "belongs into SCORER"),
+    ],
+)
+def test_the_worker_ends_with_78_and_one_sentence_for_what_no_retry_can_cure(
+    given: dict[str, str], manifest: bytes | None, reason: str, bucket: Bucket
+) -> None:
+    if manifest is not None:
+        bucket.s3.put_object(Bucket=bucket.name, Key="child_job_input/manual__2026-11-23-ab12/0", Body=manifest)
+    run = bucket.run(**given)
+    assert run.code == 78, run
+    assert reason in run.reason()
+    assert [event["event"] for event in run.events] == ["stopped"]
+    assert bucket.listing() == []
