@@ -6,7 +6,7 @@ does. `BatchJob` takes the place of moto's job and restores, each from the page 
 - array children have AWS_BATCH_JOB_ARRAY_INDEX, and an environment of their own
   (https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html);
 - a parent is PENDING until all its children have ended, and FAILED if one of them failed; terminating
-  it terminates them; an array has 2 to 10,000 children
+  it terminates them; an array has 2 to 10,000 children, which a listing of the queue leaves out
   (https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html);
 - failed attempts are retried as `retryStrategy` and `evaluateOnExit` say
   (https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html);
@@ -55,6 +55,8 @@ class BatchJob(models.Job):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.array_index is not None:
+            self.job_queue.jobs.remove(self)
         self._status = "SUBMITTED"
         self._changed = threading.Condition()
         self._container_reason: str | None = None
@@ -291,14 +293,14 @@ class BatchJob(models.Job):
     @contextmanager
     def _slot(self) -> Iterator[bool]:
         """Room on the machine; False if the job was stopped before there was any."""
-        has_room = False
+        has_room, slots = False, self.slots
         while not self.stop and not has_room:
-            has_room = self.slots.acquire(timeout=_POLL_SECONDS)
+            has_room = slots.acquire(timeout=_POLL_SECONDS)
         try:
             yield has_room
         finally:
             if has_room:
-                self.slots.release()
+                slots.release()
 
     def _retry_strategy(self) -> dict[str, Any]:
         return self.job_definition.retry_strategy or {"attempts": 1}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from local_aws import server
 from local_aws.containers import WorkerProcess
 from local_aws.server import LocalAws

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from local_aws import batch
 
 EXIT = {"onReason": "*", "action": "EXIT"}
@@ -62,6 +62,12 @@ def test_failed_children_are_listed_with_their_codes_and_times(jobs: Any) -> Non
     failed = jobs.client.list_jobs(arrayJobId=parent["jobId"], jobStatus="FAILED")["jobSummaryList"]
     assert [(job["arrayProperties"]["index"], job["container"]["exitCode"]) for job in failed] == [(1, 1), (2, 2)]
     assert all(job["startedAt"] <= job["stoppedAt"] for job in failed)
+
+
+def test_a_listing_of_the_queue_has_the_parent_and_not_its_children(jobs: Any) -> None:
+    job_id = jobs.submit("true", size=2)
+    listed = jobs.client.list_jobs(jobQueue=jobs.queue, filters=[{"name": "JOB_NAME", "values": ["test-*"]}])
+    assert [job["jobId"] for job in listed["jobSummaryList"] if job["jobId"].startswith(job_id)] == [job_id]
 
 
 @pytest.mark.parametrize("size", [1, 10_001])
@@ -137,7 +143,7 @@ def test_only_as_many_containers_run_at_once_as_there_is_room_for(tmp_path: Any,
     assert waiting["arrayProperties"]["statusSummary"]["RUNNABLE"] == 3
     most = 0
     while jobs.describe(job_id)["status"] == "PENDING":
-        most = max(most, len(os.listdir(tmp_path)))
+        most = max(most, len(list(tmp_path.iterdir())))
     assert most == 2
 
 
@@ -181,5 +187,5 @@ def test_a_command_that_does_not_exist_fails_the_job_with_a_reason(jobs: Any) ->
 
 def test_the_local_batch_refuses_a_moto_that_it_was_not_written_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moto.__version__", "6.0.0")
-    with pytest.raises(RuntimeError, match="this is 6.0.0"):
+    with pytest.raises(RuntimeError, match=r"this is 6\.0\.0"):
         batch.install(slots=1, runtime=batch.BatchJob.runtime, container_environment={}, stop_timeout=1)

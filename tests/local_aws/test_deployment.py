@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from local_aws import deployment
 from local_aws.containers import PROJECT
 from local_aws.deployment import Stack
@@ -72,7 +73,7 @@ def test_a_tls_only_policy_stands_in_nobodys_way_and_a_plain_denial_does(aws: Lo
     held = {**denial, "Condition": {"Bool": {"aws:SecureTransport": "true"}}}
     for statement in (denial, held):
         s3.put_bucket_policy(Bucket="closed", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
-        with pytest.raises(ClientError, match="AccessDenied|Forbidden"):
+        with pytest.raises(ClientError, match=r"AccessDenied|Forbidden"):
             s3.put_object(Bucket="closed", Key="x", Body=b"x")
 
 

@@ -65,8 +65,9 @@ def put(s3: Any, empty_bucket: str) -> Callable[..., str]:
     """Puts an object and returns its ETag; it may be given the time at which it was put."""
 
     def put(key: str, body: bytes = b"x", *, modified: datetime | None = None, **metadata: str) -> str:
-        from local_aws.server import ACCOUNT
         from moto.s3.models import s3_backends
+
+        from local_aws.server import ACCOUNT
 
         etag = s3.put_object(Bucket=empty_bucket, Key=key, Body=body, Metadata=metadata)["ETag"]
         if modified is not None:

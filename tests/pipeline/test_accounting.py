@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from transcription.accounting import Evidence, Totals, outcome
 from transcription.manifest import Line
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from transcription import manifest, planning
 from transcription.bucket import Bucket
 from transcription.manifest import Line

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from transcription import planning
 from transcription.manifest import Line
 from transcription.planning import Recording

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from transcription.bucket import Bucket
 from transcription.planning import Recording, Unplanned
 from transcription.selection import Interval, Selection

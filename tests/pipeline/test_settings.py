@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from transcription import settings
 from transcription.errors import SettingError
 
@@ -28,5 +29,5 @@ def test_a_missing_option_is_named_with_how_to_set_it(configured: Any, monkeypat
 
 def test_an_option_that_is_no_number_is_named_with_its_value(configured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__TRANSCRIPTION__POLL_SECONDS", "often")
-    with pytest.raises(SettingError, match="'poll_seconds'.*'often'"):
+    with pytest.raises(SettingError, match=r"'poll_seconds'.*'often'"):
         settings.load()

@@ -1,0 +1,131 @@
+"""Whole runs of the DAG on the deployed template, with the real worker and real recordings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_aws import airflow
+
+PROJECT = Path(__file__).resolve().parents[2]
+RECORDINGS = PROJECT / "tests" / "recordings"
+TEXTS = {item["file"]: item["text"] for item in json.loads((RECORDINGS / "transcripts.json").read_text())}
+
+
+@pytest.fixture(scope="module")
+def variables(aws: Any, stack: Any) -> dict[str, str]:
+    values = airflow.environment(aws, stack, PROJECT / ".local" / "tests")
+    airflow.migrate(values)
+    return values
+
+
+@pytest.fixture
+def run(variables: dict[str, str]) -> Any:
+    def run(**params: Any) -> subprocess.CompletedProcess[str]:
+        arguments = airflow.command(["dags", "test", "transcription", "--conf", json.dumps(params)])
+        return subprocess.run(arguments, env=variables, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture
+def read(s3: Any, empty_bucket: str) -> Any:
+    return lambda key: s3.get_object(Bucket=empty_bucket, Key=key)["Body"].read()
+
+
+@pytest.fixture
+def report(keys: Any, read: Any) -> Any:
+    def report() -> dict[str, Any]:
+        (key,) = keys("runs/")
+        return json.loads(read(key))
+
+    return report
+
+
+def test_every_sample_is_transcribed_word_for_word_and_moved(
+    run: Any, put: Any, keys: Any, read: Any, report: Any, aws: Any, configured: Any
+) -> None:
+    for name in TEXTS:
+        put(f"input/{name}", (RECORDINGS / name).read_bytes())
+    done = run(audio_minutes_per_child=0.5)
+    assert done.returncode == 0, done.stdout
+    texts = {name: read(f"output/{name.removesuffix('.wav')}").decode().strip() for name in TEXTS}
+    assert texts == TEXTS
+    assert keys("input/") == []
+    assert keys("child_job_input/") == []
+    assert keys("processed/") == sorted(f"processed/{name}" for name in TEXTS)
+    assert report()["totals"]["files"] == {"transcribed": 16, "rejected": 0, "replaced": 0, "missing": 0}
+    job = aws.client("batch").describe_jobs(jobs=[report()["batch_job"]])["jobs"][0]
+    assert job["arrayProperties"]["size"] == report()["children"] >= 2
+
+
+def test_a_run_with_nothing_to_do_is_skipped_and_starts_no_job(
+    run: Any, put: Any, keys: Any, aws: Any, configured: Any
+) -> None:
+    put("input/", b"")
+    put("input/folder/", b"")
+    put("input/notes.txt", b"no audio")
+    batch, queue = aws.client("batch"), configured.airflow_options["transcription.job_queue"]
+
+    def jobs() -> int:
+        filters = [{"name": "JOB_NAME", "values": ["*"]}]
+        return len(batch.list_jobs(jobQueue=queue, filters=filters)["jobSummaryList"])
+
+    before = jobs()
+    done = run()
+    assert done.returncode == 0, done.stdout
+    assert "No recording waits" in done.stdout
+    assert jobs() == before
+    assert keys("runs/") == []
+    assert keys("input/") == ["input/", "input/folder/", "input/notes.txt"]
+
+
+def test_a_bad_recording_is_set_aside_with_its_reason_and_the_others_go_on(
+    run: Any, put: Any, keys: Any, read: Any, report: Any
+) -> None:
+    good = "vm-leavemsg.wav"
+    put(f"input/sub folder/ü '$(id)'; & {good}", (RECORDINGS / good).read_bytes())
+    put("input/empty.wav", b"")
+    put("input/text.mp3", b"This is no recording at all. " * 50)
+    put("input/notes.txt", b"left alone")
+    done = run()
+    assert done.returncode == 0, done.stdout
+    assert read("output/sub folder/ü '$(id)'; & vm-leavemsg").decode().strip() == TEXTS[good]
+    assert keys("input/") == ["input/notes.txt"]
+    assert keys("failed/") == [
+        "failed/empty.wav",
+        "failed/empty.wav.error.json",
+        "failed/text.mp3",
+        "failed/text.mp3.error.json",
+    ]
+    assert read("failed/text.mp3") == b"This is no recording at all. " * 50
+    files = {file["source_key"]: file for file in report()["files"]}
+    assert files["input/empty.wav"]["reason"]
+    assert report()["totals"]["files"] == {"transcribed": 1, "rejected": 2, "replaced": 0, "missing": 0}
+    assert report()["left_alone"] == 1
+
+
+def test_a_dry_run_plans_and_changes_nothing(run: Any, put: Any, keys: Any) -> None:
+    put("input/vm-leavemsg.wav", (RECORDINGS / "vm-leavemsg.wav").read_bytes())
+    done = run(dry_run=True)
+    assert done.returncode == 0, done.stdout
+    assert "1 recordings, about" in done.stdout
+    assert keys() == ["input/vm-leavemsg.wav"]
+
+
+def test_a_run_whose_job_fails_names_what_is_left_and_the_next_run_does_it(
+    run: Any, put: Any, keys: Any, read: Any
+) -> None:
+    put("input/vm-leavemsg.wav", (RECORDINGS / "vm-leavemsg.wav").read_bytes())
+    failed = run(model="s3://no-such-bucket/model.tflite")
+    assert failed.returncode == 1
+    assert "exit code 78" in failed.stdout
+    assert "'input/vm-leavemsg.wav': it waits untranscribed in input/" in failed.stdout
+    assert keys("input/") == ["input/vm-leavemsg.wav"]
+    assert keys("child_job_input/") == []
+    assert run().returncode == 0
+    assert read("output/vm-leavemsg").decode().strip() == TEXTS["vm-leavemsg.wav"]

@@ -1,0 +1,162 @@
+"""Against the local Batch, with a job definition whose command only sleeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from transcription import layout, submission
+from transcription.errors import PlanMissing
+from transcription.submission import SubmitOnce
+
+RUN_ID = "manual__2026-11-23T06:52:46+00:00"
+PLAN = {"digest": "0123456789abcdef", "children": 3, "manifest_prefix": "child_job_input/x/", "dry_run": False}
+
+
+class Store(dict[str, Any]):
+    """Airflow's task state store, as far as it is a mapping."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+@pytest.fixture
+def batch(aws: Any, configured: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    client = aws.client("batch")
+    client.register_job_definition(
+        jobDefinitionName="sleeper",
+        type="container",
+        containerProperties={
+            "image": "worker",
+            "command": ["sleep", "60"],
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
+        },
+    )
+    monkeypatch.setenv("AIRFLOW__TRANSCRIPTION__JOB_DEFINITION", "sleeper")
+    yield client
+    for job in jobs(client, configured):
+        client.terminate_job(jobId=job["jobId"], reason="the test is over")
+    while jobs(client, configured):
+        time.sleep(0.05)
+
+
+def jobs(client: Any, configured: Any, *statuses: str) -> list[dict[str, Any]]:
+    listed = client.list_jobs(
+        jobQueue=configured.airflow_options["transcription.job_queue"],
+        filters=[{"name": "JOB_NAME", "values": ["transcription-*"]}],
+    )["jobSummaryList"]
+    return [job for job in listed if job["status"] in (statuses or submission.ACTIVE)]
+
+
+@pytest.fixture
+def context(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {
+        "run_id": f"{RUN_ID}-{request.node.name}",
+        "params": {},
+        "task_state_store": Store(),
+        "ti": None,
+        "task_instance": None,
+    }
+
+
+@pytest.fixture
+def submit(batch: Any, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("airflow.providers.amazon.aws.links.batch.BatchJobDetailsLink.persist", lambda **_: None)
+    return lambda **plan: SubmitOnce(task_id="submit", plan={**PLAN, **plan}).execute(context)
+
+
+def test_a_plan_for_several_children_becomes_an_array_job(submit: Any, batch: Any) -> None:
+    job = batch.describe_jobs(jobs=[submit()])["jobs"][0]
+    assert job["arrayProperties"]["size"] == 3
+    environment = {item["name"]: item["value"] for item in job["container"]["environment"]}
+    assert environment["MANIFEST_PREFIX"] == "child_job_input/x/"
+
+
+def test_a_plan_for_one_child_becomes_no_array(submit: Any, batch: Any) -> None:
+    assert "arrayProperties" not in batch.describe_jobs(jobs=[submit(children=1)])["jobs"][0]
+
+
+def test_a_task_that_runs_again_adopts_the_job_that_it_stored(submit: Any, batch: Any, configured: Any) -> None:
+    first = submit()
+    assert submit() == first
+    assert len(jobs(batch, configured)) == 1
+
+
+def test_a_task_that_died_before_it_stored_the_job_finds_it_by_its_name(
+    submit: Any, batch: Any, configured: Any, context: dict[str, Any]
+) -> None:
+    first = submit()
+    context["task_state_store"].clear()
+    assert submit() == first
+    assert len(jobs(batch, configured)) == 1
+
+
+def test_a_cleared_task_whose_plan_changed_submits_anew_and_stops_the_earlier_job(
+    submit: Any, batch: Any, configured: Any
+) -> None:
+    first, second = submit(), submit(digest="f" * 16)
+    assert first != second
+    assert [job["jobId"] for job in jobs(batch, configured)] == [second]
+
+
+def test_a_job_that_failed_is_not_adopted(submit: Any, batch: Any) -> None:
+    first = submit(children=1)
+    batch.terminate_job(jobId=first, reason="gone")
+    while batch.describe_jobs(jobs=[first])["jobs"][0]["status"] != "FAILED":
+        pass
+    assert submit(children=1) != first
+
+
+def test_another_runs_job_is_not_touched(submit: Any, batch: Any, configured: Any, context: dict[str, Any]) -> None:
+    first = submit()
+    context["run_id"] += "-other"
+    context["task_state_store"].clear()
+    second = submit()
+    assert {job["jobId"] for job in jobs(batch, configured)} == {first, second}
+    queue = configured.airflow_options["transcription.job_queue"]
+    assert layout.run_folder(context["run_id"]) in submission.live_runs(batch, queue)
+
+
+def test_a_dry_run_submits_nothing(submit: Any, batch: Any, configured: Any) -> None:
+    with pytest.raises(AirflowSkipException):
+        submit(dry_run=True)
+    assert jobs(batch, configured) == []
+
+
+def test_a_run_without_a_plan_says_what_to_do(context: dict[str, Any]) -> None:
+    with pytest.raises(PlanMissing, match="airflow tasks test transcription submit RUN_ID"):
+        SubmitOnce(task_id="submit", plan=None).execute(context)
+
+
+def test_what_the_user_set_reaches_the_worker_and_nothing_else_does() -> None:
+    params = {
+        "model": "s3://b/models/fr/m.tflite",
+        "scorer": None,
+        "hot_words": {"voicemail": 7.5},
+        "beam_width": 100,
+        "lm_alpha": 0.0,
+        "lm_beta": None,
+        "output_formats": ["json", "srt"],
+    }
+    given = {item["name"]: item["value"] for item in submission.container_environment("b", "p/", params)}
+    assert given == {
+        "S3_BUCKET_NAME": "b",
+        "MANIFEST_PREFIX": "p/",
+        "MODEL": "s3://b/models/fr/m.tflite",
+        "HOT_WORDS": '{"voicemail": 7.5}',
+        "BEAM_WIDTH": "100",
+        "LM_ALPHA": "0.0",
+        "OUTPUT_FORMATS": "json,srt",
+    }
+
+
+@pytest.mark.parametrize("run_id", [RUN_ID, "x" * 250, "ünïcode …"])
+def test_a_job_name_is_one_that_batch_takes_and_differs_by_run_and_plan(run_id: str) -> None:
+    name = submission.job_name(run_id, "0" * 16)
+    assert len(name) <= 128
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+    assert len({name, submission.job_name(run_id, "1" * 16), submission.job_name(run_id + "x", "0" * 16)}) == 3

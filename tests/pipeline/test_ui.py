@@ -1,0 +1,154 @@
+"""`make airflow`: a scheduler, a triggerer and the UI's API on the local AWS, used as a person would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+RECORDING = PROJECT / "tests" / "recordings" / "vm-leavemsg.wav"
+TEXT = "press five to leave a message"
+DEADLINE = 180  # so long a step may take before the test gives up; nothing is expected to take it
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    for _ in range(DEADLINE * 4):
+        found = holds()
+        if found:
+            return found
+        time.sleep(0.25)
+    raise AssertionError("It never came to that.")
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[str]
+    url: str
+    variables: dict[str, str]
+
+    @property
+    def s3(self) -> Any:
+        names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
+        endpoint, key, secret, region = (self.variables[name] for name in names)
+        return boto3.client(
+            "s3", endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret, region_name=region
+        )
+
+    @property
+    def bucket(self) -> str:
+        return self.variables["BUCKET"]
+
+    def keys(self, prefix: str) -> list[str]:
+        return [item["Key"] for item in self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", ())]
+
+    def report(self, prefix: str, version: int) -> Any:
+        """The report of that number under the prefix, in the order in which they were written; None before."""
+        versions = self.s3.list_object_versions(Bucket=self.bucket, Prefix=prefix).get("Versions", ())[::-1]
+        if len(versions) <= version:
+            return None
+        key, version_id = versions[version]["Key"], versions[version]["VersionId"]
+        return json.load(self.s3.get_object(Bucket=self.bucket, Key=key, VersionId=version_id)["Body"])
+
+    def airflow(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "airflow", *arguments]
+        return subprocess.run(command, env=self.variables, check=True, capture_output=True, text=True).stdout
+
+    def post(self, path: str, body: Any) -> Any:
+        token = json.load(urllib.request.urlopen(f"{self.url}/auth/token"))["access_token"]
+        request = urllib.request.Request(
+            f"{self.url}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+        )
+        return json.load(urllib.request.urlopen(request))
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    aws_port, ui_port = free_port(), free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local_aws", "airflow", "--aws-port", str(aws_port), "--ui-port", str(ui_port)],
+        env={**os.environ, "PYTHONPATH": "infra:plugins", "PYTHONUNBUFFERED": "1"},
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    shown = []
+    for line in process.stdout:
+        shown.append(line)
+        if "Ctrl-C stops everything" in line:
+            break
+    assert process.poll() is None, "".join(shown)
+    exports = (PROJECT / ".local" / "env").read_text().splitlines()
+    pairs = (shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in exports)
+    yield Running(process, f"http://127.0.0.1:{ui_port}", {**os.environ, **dict(pairs), "PATH": os.environ["PATH"]})
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE) == 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_a_run_triggered_as_the_ui_does_it_transcribes_what_was_uploaded(running: Running) -> None:
+    running.s3.upload_file(str(RECORDING), running.bucket, "input/by hand.wav")
+    running.post("/api/v2/dags/transcription/dagRuns", {"logical_date": None, "conf": {"output_formats": ["srt"]}})
+    until(lambda: running.keys("runs/"))
+    text = running.s3.get_object(Bucket=running.bucket, Key="output/by hand")["Body"].read().decode()
+    assert text.strip() == TEXT
+    assert running.keys("output/") == ["output/by hand", "output/by hand.srt"]
+    assert running.keys("processed/") == ["processed/by hand.wav"]
+
+
+def test_the_form_refuses_params_out_of_range(running: Running) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        running.post("/api/v2/dags/transcription/dagRuns", {"logical_date": None, "conf": {"max_instances": 0}})
+    assert refused.value.code == 400
+
+
+def test_a_backfill_transcribes_again_in_place_what_was_uploaded_in_its_interval(running: Running) -> None:
+    s3, bucket = running.s3, running.bucket
+    for name, uploaded in (("in", "2026-03-02T12:00:00+00:00"), ("out", "2026-03-03T12:00:00+00:00")):
+        s3.put_object(
+            Bucket=bucket,
+            Key=f"processed/{name}.wav",
+            Body=RECORDING.read_bytes(),
+            Metadata={"uploaded": uploaded},
+        )
+    s3.put_object(Bucket=bucket, Key="output/in", Body=b"an older model's words", Metadata={"source-etag": "x"})
+    for repeated in range(2):  # and again: a backfill can be repeated
+        running.airflow(
+            *("backfill", "create", "--dag-id", "transcription", "--reprocess-behavior", "completed"),
+            *("--from-date", "2026-03-02", "--to-date", "2026-03-03"),
+        )
+        report = until(lambda version=repeated: running.report("runs/backfill__2026-03-03", version))
+        done = [(file["source_key"], file["state"]) for file in report["files"]]
+        assert done == [("processed/in.wav", "transcribed")]
+    text = s3.get_object(Bucket=bucket, Key="output/in")["Body"].read().decode()
+    assert text.strip() == TEXT
+    assert "output/out" not in running.keys("output/")
+    assert {"processed/in.wav", "processed/out.wav"} <= set(running.keys("processed/"))
+    versions = s3.list_object_versions(Bucket=bucket, Prefix="output/in")["Versions"]
+    oldest = s3.get_object(Bucket=bucket, Key="output/in", VersionId=versions[-1]["VersionId"])
+    assert oldest["Body"].read() == b"an older model's words"

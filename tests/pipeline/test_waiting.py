@@ -1,0 +1,180 @@
+"""Against the local Batch, with shell commands for containers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from transcription import waiting
+from transcription.errors import JobFailed, PlanMissing
+from transcription.waiting import ArrayJobSensor, ArrayJobTrigger
+
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+
+
+@pytest.fixture
+def submit(aws: Any, configured: Any) -> Callable[..., str]:
+    batch = aws.client("batch")
+    count = iter(range(1000))
+
+    def submit(script: str, size: int | None = None) -> str:
+        name = f"waiting-{next(count)}"
+        batch.register_job_definition(
+            jobDefinitionName=name,
+            type="container",
+            containerProperties={
+                "image": "worker",
+                "command": ["sh", "-c", script],
+                "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
+            },
+        )
+        return batch.submit_job(
+            jobName=name,
+            jobDefinition=name,
+            jobQueue=configured.airflow_options["transcription.job_queue"],
+            **({"arrayProperties": {"size": size}} if size else {}),
+        )["jobId"]
+
+    return submit
+
+
+def trigger(job_id: str, **arguments: Any) -> ArrayJobTrigger:
+    return ArrayJobTrigger(**{"job_id": job_id, "poll_seconds": 0.05, "deadline": TOMORROW, **arguments})
+
+
+def event_of(waiting_for: ArrayJobTrigger) -> dict[str, Any]:
+    async def first() -> Any:
+        return await anext(waiting_for.run())
+
+    return asyncio.run(first()).payload
+
+
+def test_the_event_tells_that_the_job_succeeded(submit: Any) -> None:
+    assert event_of(trigger(submit("true", size=2)))["status"] == "SUCCEEDED"
+
+
+def test_each_change_of_the_children_is_logged_once(submit: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    event_of(trigger(submit("sleep 0.5", size=2)))
+    lines = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines() if "children:" in line]
+    assert any("2 RUNNING" in line for line in lines)
+    assert len(lines) == len(set(lines))
+
+
+def test_the_event_tells_why_the_job_failed(submit: Any) -> None:
+    event = event_of(trigger(submit('[ "$AWS_BATCH_JOB_ARRAY_INDEX" = 1 ]', size=2)))
+    assert event == {"status": "FAILED", "reason": "Array Child Job failed"}
+
+
+def test_a_job_that_batch_does_not_know_ends_the_wait(configured: Any) -> None:
+    event = event_of(trigger("no-such-job"))
+    assert event["status"] == "UNKNOWN"
+
+
+def test_an_answer_that_fails_is_no_end_of_the_wait(submit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    connect = waiting.BatchClientHook.get_async_conn
+
+    async def connect_badly(hook: Any) -> Any:
+        connection = await connect(hook)
+
+        class Flaky:
+            async def __aenter__(self) -> Any:
+                client = await connection.__aenter__()
+                describe = client.describe_jobs
+
+                async def describe_badly(**arguments: Any) -> Any:
+                    asked.append(arguments)
+                    if len(asked) <= 2:
+                        raise waiting.BotoCoreError
+                    return await describe(**arguments)
+
+                client.describe_jobs = describe_badly
+                return client
+
+            async def __aexit__(self, *error: Any) -> None:
+                await connection.__aexit__(*error)
+
+        return Flaky()
+
+    monkeypatch.setattr(waiting.BatchClientHook, "get_async_conn", connect_badly)
+    assert event_of(trigger(submit("sleep 0.5")))["status"] == "SUCCEEDED"
+    assert len(asked) > 2
+
+
+def test_batch_out_of_reach_ends_the_wait_and_leaves_the_job(
+    submit: Any, aws: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit("sleep 2")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    event = event_of(trigger(job_id, poll_seconds=0.001))
+    assert event["status"] == "UNKNOWN"
+    assert aws.client("batch").describe_jobs(jobs=[job_id])["jobs"][0]["status"] != "FAILED"
+
+
+def test_a_job_that_passes_its_deadline_is_stopped(submit: Any, aws: Any) -> None:
+    job_id = submit("sleep 60")
+    event = event_of(trigger(job_id, deadline=datetime.now(UTC).isoformat()))
+    assert event["status"] == "STOPPED"
+    assert event_of(trigger(job_id)) == {"status": "FAILED", "reason": "The deadline passed."}
+
+
+def test_a_users_kill_stops_the_job_and_its_children(submit: Any, aws: Any) -> None:
+    job_id = submit("sleep 60", size=2)
+    asyncio.run(trigger(job_id).on_kill())
+    assert event_of(trigger(job_id))["status"] == "FAILED"
+    child = aws.client("batch").describe_jobs(jobs=[f"{job_id}:1"])["jobs"][0]
+    assert child["statusReason"] == "A user stopped the task `wait` in Airflow."
+
+
+def test_a_restarted_trigger_goes_on_waiting_and_the_job_goes_on_running(submit: Any, aws: Any) -> None:
+    job_id = submit("sleep 1")
+    first = trigger(job_id)
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(anext(first.run()))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(cancelled())
+    path, arguments = first.serialize()
+    assert path == "transcription.waiting.ArrayJobTrigger"
+    assert event_of(ArrayJobTrigger(**arguments))["status"] == "SUCCEEDED"
+
+
+def test_the_sensor_waits_in_the_triggerer_from_the_start(configured: Any) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        ArrayJobSensor(task_id="wait", job_id="a-job").execute({})  # type: ignore[typeddict-item]
+    assert isinstance(deferred.value.trigger, ArrayJobTrigger)
+    assert deferred.value.trigger.job_id == "a-job"
+
+
+def test_a_failed_child_is_named_with_reason_exit_code_and_log_stream(
+    submit: Any, configured: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id = submit('exit "$AWS_BATCH_JOB_ARRAY_INDEX"', size=3)
+    sensor = ArrayJobSensor(task_id="wait", job_id=job_id)
+    with pytest.raises(JobFailed, match="ended as FAILED: Array Child Job failed"):
+        sensor.execute_complete({}, event_of(trigger(job_id)))  # type: ignore[typeddict-item]
+    named = [line for line in capsys.readouterr().out.splitlines() if "Failed:" in line]
+    assert len(named) == 2
+    assert f"{job_id}:2: Essential container in task exited (exit code 2, attempts 1, log stream" in named[1]
+
+
+def test_a_failed_job_that_is_no_array_is_named_itself(submit: Any, aws: Any) -> None:
+    job_id = submit("exit 3")
+    event_of(trigger(job_id))
+    (line,) = waiting.failed_children(aws.client("batch"), job_id)
+    assert job_id in line
+    assert "exit code 3" in line
+
+
+def test_a_run_without_a_job_says_what_to_do(configured: Any) -> None:
+    with pytest.raises(PlanMissing, match="airflow tasks test transcription wait RUN_ID"):
+        ArrayJobSensor(task_id="wait", job_id=None).execute({})  # type: ignore[typeddict-item]
