@@ -72,9 +72,7 @@ def option(name: str) -> Any:
     try:
         return get_type_hints(Settings)[name](text)
     except ValueError:
-        raise SettingError(
-            f"The option {name!r} of section [{SECTION}] is {text!r}, which is no number."
-        ) from None
+        raise SettingError(f"The option {name!r} of section [{SECTION}] is {text!r}, which is no number.") from None
 
 
 def load() -> Settings:

@@ -14,7 +14,7 @@ import boto3
 from airflow import __version__ as airflow_version
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import layout, manifest, planning, settings, submission
+from transcription import layout, manifest, planning, reporting, settings, submission
 from transcription.accounting import Outcome, Totals
 from transcription.bucket import Bucket
 from transcription.errors import FilesMissing, PlanMissing
@@ -61,6 +61,7 @@ def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
             recordings.append(item)
         else:
             left.append(item)
+    _report_waiting(recordings, options)
     lines, unplanned = planning.manifest_lines(recordings)
     left += unplanned
     for item in islice(left, _NAMED):
@@ -155,7 +156,10 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
         key = layout.report_key(context["run_id"])
         bucket.put_json(key, report)
     bucket.delete(prefix)
-    log.info("Report: s3://%s/%s: %s", bucket.name, key, summary["totals"]["files"])
+    report_uri = f"s3://{bucket.name}/{key}"
+    log.info("Report: %s: %s", report_uri, summary["totals"]["files"])
+    reporting.put_metrics(options, reporting.metrics_of(summary))
+    reporting.notify(options, *reporting.message_of(summary, report_uri))
     if missing:
         named = "".join(f"\n  {result.line.source_key!r}: {result.reason}" for result in missing)
         raise FilesMissing(
@@ -163,6 +167,14 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
             "Nothing is lost. Clear the run to plan and do just what is left."
         )
     return summary
+
+
+def _report_waiting(recordings: list[Recording], options: settings.Settings) -> None:
+    """Publish the age of the oldest recording that waits, from which an alarm is made."""
+    waiting = [item.uploaded for item in recordings if item.key.startswith(layout.INPUT)]
+    if waiting:
+        hours = (datetime.now(UTC) - min(waiting)).total_seconds() / 3600
+        reporting.put_metrics(options, {"OldestWaitingHours": hours})
 
 
 def _selection(context: Mapping[str, Any]) -> Selection:

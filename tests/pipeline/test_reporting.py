@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from transcription import reporting, settings
+
+REPORT: dict[str, Any] = {
+    "run_id": "manual__1",
+    "totals": {"files": {"transcribed": 3, "rejected": 1, "replaced": 0, "missing": 0}, "audio_hours": 1.5},
+    "estimated_usd": 0.25,
+    "children": 2,
+}
+FAILED = {**REPORT, "totals": {**REPORT["totals"], "files": {**REPORT["totals"]["files"], "missing": 2}}}
+
+
+def test_the_message_counts_the_files_and_names_the_report() -> None:
+    subject, text = reporting.message_of(REPORT, "s3://b/runs/r/report.json")
+    assert subject == "Transcription done: 3 transcribed, 1 rejected"
+    assert "1.50 hours of audio on 2 children, about 0.25 US dollars" in text
+    assert "s3://b/runs/r/report.json" in text
+
+
+def test_the_message_of_a_failed_run_says_so_and_what_to_do() -> None:
+    subject, text = reporting.message_of(FAILED, "s3://b/runs/r/report.json")
+    assert subject == "Transcription FAILED: 3 transcribed, 1 rejected, 2 missing"
+    assert "clear the run" in text
+
+
+def test_the_figures_and_the_message_reach_cloudwatch_and_sns(aws: Any, configured: Any) -> None:
+    sqs, sns, options = aws.client("sqs"), aws.client("sns"), settings.load()
+    queue = sqs.create_queue(QueueName="reports")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=options.notification_topic_arn, Protocol="sqs", Endpoint=arn)
+
+    reporting.put_metrics(options, reporting.metrics_of(REPORT))
+    reporting.notify(options, *reporting.message_of(REPORT, "s3://b/report.json"))
+
+    (received,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    assert json.loads(received["Body"])["Subject"] == "Transcription done: 3 transcribed, 1 rejected"
+    now = datetime.now(UTC)
+    sums = aws.client("cloudwatch").get_metric_statistics(
+        Namespace=options.metrics_namespace,
+        MetricName="FilesTranscribed",
+        StartTime=now - timedelta(minutes=5),
+        EndTime=now + timedelta(minutes=5),
+        Period=600,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    assert [point["Sum"] for point in sums] == [3]
+
+
+def test_what_cannot_be_told_is_logged_and_fails_nothing(configured: Any, caplog: pytest.LogCaptureFixture) -> None:
+    options = replace(settings.load(), notification_topic_arn="arn:aws:sns:us-east-1:123456789012:no-such-topic")
+    with caplog.at_level("WARNING"):
+        reporting.notify(options, "subject", "text")
+    assert "sns could not be told" in caplog.text
+
+
+def test_nothing_is_told_where_no_topic_and_no_namespace_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting.boto3, "client", lambda *_: pytest.fail("asked AWS"))
+    silent = settings.Settings(bucket="b", job_queue="q", job_definition="d")
+    reporting.put_metrics(silent, {"FilesTranscribed": 1})
+    reporting.notify(silent, "subject", "text")
