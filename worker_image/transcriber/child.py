@@ -34,7 +34,7 @@ AHEAD_BYTES = 128 << 20  # of them; a single larger file is still allowed
 MEMORY_BYTES = 8 << 20  # what is larger is downloaded to a file
 DELIVERIES = 16  # files whose results are being written
 GIVE_UP_AFTER = 5  # files that failed for no fault of theirs: S3 is down, the disk is full
-GRACE_SECONDS = 20.0  # for what is at hand when the container must stop; Batch kills 30-120 s after SIGTERM
+GRACE_SECONDS = 10.0  # for what is at hand when the container must stop; Batch kills 30 s after SIGTERM
 
 NO_SPEECH = "No speech was recognised in this recording. Check that it has sound, and that its language is the model's."
 

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import TracebackType
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from .engine import Engine, EngineSpec, Recognition, load_engine
 from .errors import ConfigError, Rejected, TemporaryError
@@ -22,6 +22,8 @@ from .samples import Samples
 # A piece may take this long; far beyond what the slowest engine needs on a busy machine, so it hangs.
 LIMIT_SECONDS = 120.0
 LIMIT_PER_SECOND = 30.0
+# An engine inside of native code hears no SIGTERM and has nothing to tidy up: kill it soon.
+CONSTS.term_timeout = 0.2
 
 
 @dataclass(frozen=True)
