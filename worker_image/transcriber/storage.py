@@ -98,7 +98,7 @@ class Bucket:
             **facts.headers,
             "Metadata": _merged(facts.metadata, added),
             "MetadataDirective": "REPLACE",
-            "CopySourceIfMatch": facts.etag,
+            "CopySourceIfMatch": _quoted(facts.etag),
         }
         source = {"Bucket": self.name, "Key": key}
         with _meaning_of_errors(f"copying {key!r}"):
@@ -116,7 +116,7 @@ class Bucket:
         """
         with _meaning_of_errors(f"deleting {key!r}"):
             try:
-                self._client.delete_object(Bucket=self.name, Key=key, IfMatch=etag)
+                self._client.delete_object(Bucket=self.name, Key=key, IfMatch=_quoted(etag))
             except ClientError as error:
                 if error.response["Error"]["Code"] not in GONE_CODES:
                     raise
@@ -147,7 +147,7 @@ class Bucket:
             have = target.tell() - start
             with _meaning_of_errors(f"reading {key!r}"):
                 answer = self._client.get_object(
-                    Bucket=bucket, Key=key, IfMatch=etag, **({"Range": f"bytes={have}-"} if have else {})
+                    Bucket=bucket, Key=key, IfMatch=_quoted(etag), **({"Range": f"bytes={have}-"} if have else {})
                 )
             try:
                 for block in answer["Body"].iter_chunks(BLOCK):
@@ -158,6 +158,11 @@ class Bucket:
                     raise TemporaryError(f"reading {key!r} keeps breaking off: {error}") from error
                 time.sleep(random.uniform(0, min(20, 0.2 * 2**attempt)))  # noqa: S311
         raise AssertionError("not reached")
+
+
+def _quoted(etag: str) -> str:
+    """An ETag as a header's value: with its quotes (RFC 9110, 8.8.3)."""
+    return f'"{etag}"'
 
 
 def _facts(answer: Mapping[str, Any], size: int | None = None) -> ObjectFacts:
