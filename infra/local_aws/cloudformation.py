@@ -283,6 +283,30 @@ def _create_job_definition(
     )
 
 
+def _update_compute_environment(_: Any, /, original_resource: Any, cloudformation_json: Any, **__: Any) -> Any:
+    """Its size, network and state change in place."""
+    properties = cloudformation_json["Properties"]
+    original_resource.compute_resources = batch.lowercase_first_key(properties["ComputeResources"])
+    original_resource.state = properties.get("State", "ENABLED").upper()
+    return original_resource
+
+
+def _update_job_queue(_: Any, /, original_resource: Any, cloudformation_json: Any, **__: Any) -> Any:
+    """Its compute environments, their order, priority and state change in place."""
+    properties = cloudformation_json["Properties"]
+    order = [batch.lowercase_first_key(item) for item in properties["ComputeEnvironmentOrder"]]
+    backend = original_resource.backend
+    backend.update_job_queue(original_resource.name, properties["Priority"], properties.get("State"), order, None)
+    return original_resource
+
+
+def _update_job_definition(
+    cls: Any, /, original_resource: Any, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+) -> Any:
+    """A changed definition is a new revision of the same name."""
+    return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
+
+
 def _give_arn(model: Any, attribute: str) -> None:
     """Let `Fn::GetAtt` read the ARN, as the resource's page in the template reference lists it."""
 
@@ -349,6 +373,9 @@ def install() -> None:
     parsing.resource_class_from_type = _resource_class
     batch.ComputeEnvironment.create_from_cloudformation_json = classmethod(_create_compute_environment)
     batch.JobDefinition.create_from_cloudformation_json = classmethod(_create_job_definition)
+    batch.ComputeEnvironment.update_from_cloudformation_json = classmethod(_update_compute_environment)
+    batch.JobQueue.update_from_cloudformation_json = classmethod(_update_job_queue)
+    batch.JobDefinition.update_from_cloudformation_json = classmethod(_update_job_definition)
     kms.Key.create_from_cloudformation_json = classmethod(_create_key)
     _give_arn(batch.ComputeEnvironment, "ComputeEnvironmentArn")
     _give_arn(batch.JobQueue, "JobQueueArn")

@@ -60,7 +60,7 @@ class TranscriptionStack(Stack):
             key=key,
             dags=project / "dags",
             plugins=project / "plugins",
-            requirements=project / "infra" / "mwaa-requirements.txt",
+            requirements=project / "requirements.txt",
             staging=staging / "airflow-code",
         )
         airflow = Airflow(

@@ -105,4 +105,4 @@ def test_code_imports_only_what_airflows_image_has(path: Path) -> None:
         assert {_normal(name) for name in distributions.get(top, [])} & _constrained(), module
         provider = re.match(r"airflow\.providers\.(\w+)", module)
         if provider:  # many distributions share `airflow`; the constraints list every provider, so name ours
-            assert provider[1] == "amazon", f"{module}: mwaa-requirements.txt does not name this provider"
+            assert provider[1] == "amazon", f"{module}: requirements.txt does not name this provider"

@@ -128,6 +128,37 @@ def test_an_update_replaces_the_dags_and_drops_those_that_are_gone(
     assert updated.outputs == stack.outputs  # the bucket is the same: nothing in it is lost
 
 
+def test_an_update_to_more_cpus_and_another_model_takes_effect(
+    aws: LocalAws, stack: Stack, changed_assembly: Path
+) -> None:
+    template_file = changed_assembly / "Transcription.template.json"
+    template = json.loads(template_file.read_text())
+    for resource in template["Resources"].values():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::Batch::ComputeEnvironment":
+            properties["ComputeResources"]["MaxvCpus"] = 77
+        if resource["Type"] == "AWS::Batch::JobDefinition":
+            properties["ContainerProperties"]["Environment"].append({"Name": "MODEL", "Value": "s3://b/m.tflite"})
+        if resource["Type"] == "AWS::Batch::JobQueue":
+            properties["Priority"] = 5
+    template_file.write_text(json.dumps(template))
+    batch, name = aws.client("batch"), stack.airflow_options["transcription.job_definition"]
+    before = batch.describe_job_definitions(jobDefinitionName=name)["jobDefinitions"]
+
+    updated = deployment.deploy(aws, changed_assembly)
+
+    after = batch.describe_job_definitions(jobDefinitionName=name)["jobDefinitions"]
+    assert len(after) == len(before) + 1
+    newest = max(after, key=lambda definition: definition["revision"])
+    assert {"name": "MODEL", "value": "s3://b/m.tflite"} in newest["containerProperties"]["environment"]
+    assert updated.outputs["JobDefinitionArn"] == newest["jobDefinitionArn"]
+    environments = batch.describe_compute_environments()["computeEnvironments"]
+    ours = [item for item in environments if "Transcription" in item["computeEnvironmentName"]]
+    assert {item["computeResources"]["maxvCpus"] for item in ours} == {77}
+    queue = batch.describe_job_queues(jobQueues=[stack.airflow_options["transcription.job_queue"]])["jobQueues"][0]
+    assert queue["priority"] == 5
+
+
 def test_an_environment_whose_plugins_are_not_in_the_bucket_is_refused(aws: LocalAws, changed_assembly: Path) -> None:
     template_file = changed_assembly / "Transcription.template.json"
     template = json.loads(template_file.read_text())
