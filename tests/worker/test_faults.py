@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from harness import TEXTS, Bucket, ended, recording, wait_for
 from proxy import Call, Proxy, proxied
+from sounds import RATE, encoded, wav
 
 FINISHED = ["output/call", "output/call.json", "processed/call.wav"]
 REJECTED = ["failed/call.wav", "failed/call.wav.error.json"]
@@ -278,3 +280,21 @@ def test_no_process_outlives_a_killed_worker(bucket: Bucket) -> None:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_no_transcript_is_ever_empty(bucket: Bucket) -> None:
+    sounds = {
+        "silence.wav": wav(np.zeros(3 * RATE, np.int16)),
+        "moment.wav": wav(np.full(160, 1000, np.int16)),
+        "ten-minutes.flac": encoded(np.zeros(600 * RATE, np.int16), "flac", "flac"),
+    }
+    bucket.plan(*(bucket.put(name, content) for name, content in sounds.items()), bucket.put("good.wav"))
+    run = bucket.run()
+    assert run.code == 0, run
+    assert [key for key in bucket.listing() if key.startswith(("output/", "processed/"))] == [
+        "output/good",
+        "processed/good.wav",
+    ]
+    for name in sounds:
+        assert bucket.reason(name)["code"] == "no-speech"
+        assert bucket.reason(name)["reason"].startswith("No speech was recognised in this recording")

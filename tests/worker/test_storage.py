@@ -6,6 +6,7 @@ import io
 
 import pytest
 from harness import Bucket
+
 from transcriber import storage
 from transcriber.errors import ConfigError, Gone, Replaced
 

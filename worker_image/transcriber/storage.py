@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from .errors import ConfigError, Gone, Replaced, TemporaryError
 
@@ -145,18 +145,17 @@ class Bucket:
         start = target.tell()
         for attempt in range(1, READ_ATTEMPTS + 1):
             have = target.tell() - start
+            rest = {"Range": f"bytes={have}-"} if have else {}
             with _meaning_of_errors(f"reading {key!r}"):
-                answer = self._client.get_object(
-                    Bucket=bucket, Key=key, IfMatch=_quoted(etag), **({"Range": f"bytes={have}-"} if have else {})
-                )
-            try:
-                for block in answer["Body"].iter_chunks(BLOCK):
-                    target.write(block)
-                return _facts(answer, size=target.tell() - start)
-            except (HTTPClientError, BotoCoreError) as error:
-                if attempt == READ_ATTEMPTS:
-                    raise TemporaryError(f"reading {key!r} keeps breaking off: {error}") from error
-                time.sleep(random.uniform(0, min(20, 0.2 * 2**attempt)))  # noqa: S311
+                answer = self._client.get_object(Bucket=bucket, Key=key, IfMatch=_quoted(etag), **rest)
+                try:
+                    for block in answer["Body"].iter_chunks(BLOCK):
+                        target.write(block)
+                    return _facts(answer, size=target.tell() - start)
+                except BotoCoreError:
+                    if attempt == READ_ATTEMPTS:
+                        raise
+            time.sleep(random.uniform(0, min(20, 0.2 * 2**attempt)))  # noqa: S311
         raise AssertionError("not reached")
 
 
