@@ -67,6 +67,11 @@ def test_soft_speech_is_not_taken_for_silence() -> None:
     assert sum(len(piece.samples) for piece in pieces_of(soft)) > 0.9 * len(soft)
 
 
+def test_what_the_detector_takes_for_a_pause_is_kept_if_it_is_not_quiet() -> None:
+    murmur = noise(60, loudness=300)
+    assert np.array_equal(np.concatenate([piece.samples for piece in pieces_of(murmur)]), murmur)
+
+
 def test_silence_all_through_is_left_out_however_long_it_is() -> None:
     assert sum(len(piece.samples) for piece in pieces_of(silence(300))) <= RATE
 
