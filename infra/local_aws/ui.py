@@ -48,7 +48,8 @@ def run(runtime: Runtime, cloud_assembly: Path, *, aws_port: int, ui_port: int) 
                     print(f"Airflow did not start. Its log: {airflow.HOME / 'standalone.log'}", file=sys.stderr)
                     return 1
                 airflow.run(["dags", "unpause", "--yes", "transcription"], variables)
-                _explain(aws, stack, variables, ui_port)
+                _write_environments(stack, variables)
+                _explain(aws, stack, ui_port)
                 process.wait()
                 print(f"Airflow ended. Its log: {airflow.HOME / 'standalone.log'}", file=sys.stderr)
                 return 1
@@ -124,13 +125,24 @@ def _is_healthy(port: int, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _explain(aws: server.LocalAws, stack: deployment.Stack, variables: Mapping[str, str], ui_port: int) -> None:
-    """Write the variables for a second terminal, and print what can be done there."""
+def _write_environments(stack: deployment.Stack, variables: Mapping[str, str]) -> None:
+    """Write what a second terminal needs: `.local/env`, and `.local/env-test` for `airflow tasks test`.
+
+    The latter has a database of its own. In the running Airflow's, its scheduler would take the test's run for
+    one of its own.
+    """
     own = {name: value for name, value in variables.items() if name != "PATH" and os.environ.get(name) != value}
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(own.items())]
-    lines.append(f"export BUCKET={shlex.quote(stack.outputs['BucketName'])}")
-    lines.append(f'export PATH={shlex.quote(str(PROJECT / ".venv" / "airflow" / "bin"))}:"$PATH"')
-    (PROJECT / ".local" / "env").write_text("\n".join(lines) + "\n")
+    tests = airflow.HOME.parent / "tasks-test"
+    airflow.migrate({**variables, **airflow.home_variables(tests)})
+    for name, values in (("env", own), ("env-test", {**own, **airflow.home_variables(tests)})):
+        lines = [f"export {variable}={shlex.quote(value)}" for variable, value in sorted(values.items())]
+        lines.append(f"export BUCKET={shlex.quote(stack.outputs['BucketName'])}")
+        lines.append(f"export PATH={shlex.quote(str(PROJECT / '.venv' / 'airflow' / 'bin'))}:\"$PATH\"")
+        (PROJECT / ".local" / name).write_text("\n".join(lines) + "\n")
+
+
+def _explain(aws: server.LocalAws, stack: deployment.Stack, ui_port: int) -> None:
+    """Print what can be done now."""
     print(
         f"""
 Airflow's UI:  http://127.0.0.1:{ui_port}  (no password; the DAG is `transcription`)
@@ -143,5 +155,6 @@ In a second terminal, in this folder:
   airflow dags trigger transcription
   aws s3 ls "s3://$BUCKET/output/"
 
-Ctrl-C stops everything."""
+Ctrl-C stops everything.""",
+        flush=True,
     )
