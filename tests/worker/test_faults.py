@@ -119,6 +119,27 @@ def test_a_run_again_with_other_settings_transcribes_again(bucket: Bucket) -> No
     assert bucket.facts("output/call")["Metadata"]["settings"] != first["Metadata"]["settings"]
 
 
+def test_a_transcript_of_an_earlier_run_that_is_as_good_is_taken_over_as_it_is(bucket: Bucket, fault: Any) -> None:
+    proxy, address = fault
+    line = bucket.put("call.wav")
+    bucket.plan(line)
+    assert bucket.run().code == 0
+    made = bucket.facts("output/call")["Metadata"]
+    source = {"Bucket": bucket.name, "Key": "output/call"}
+    bucket.s3.copy_object(
+        Bucket=bucket.name,
+        Key="output/call",
+        CopySource=source,
+        Metadata={**made, "run": "an earlier one"},
+        MetadataDirective="REPLACE",
+    )
+    bucket.plan({**line, "source_key": "processed/call.wav"})
+    assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
+    assert "put output" not in proxy.steps()
+    assert bucket.facts("output/call")["Metadata"] == made
+    assert bucket.text("output/call") == "press zero for help"
+
+
 def test_what_is_reprocessed_in_place_is_neither_copied_nor_deleted(bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"an older text")

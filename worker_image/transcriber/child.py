@@ -205,6 +205,8 @@ class Child:
                 raise underway.failure or AssertionError("nothing was fetched")
             if underway.fetched.decoding:
                 self._delivery.put_transcript(recording, _transcript(underway))
+            elif recording.in_place:
+                self._delivery.take_over(recording)
             if not recording.in_place:
                 self._delivery.move(recording, underway.fetched.source, recording.processed_key)
         except Rejected as rejection:

@@ -67,6 +67,12 @@ class Delivery:
             self._fingerprint,
         )
 
+    def take_over(self, recording: Recording) -> None:
+        """Note on a transcript of an earlier run that it is as good as this run's, so that it is accounted for."""
+        facts = self._bucket.facts(recording.transcript_key)
+        if facts.metadata.get("run") != self._making.run:
+            self._bucket.copy(recording.transcript_key, facts, recording.transcript_key, {"run": self._making.run})
+
     def was_processed(self, recording: Recording) -> bool:
         """Whether the recording, gone from its source key, lies under its processed key."""
         try:
@@ -84,6 +90,7 @@ class Delivery:
     def put_transcript(self, recording: Recording, transcript: Transcript) -> None:
         metadata = {
             "source-etag": recording.source_etag,
+            "run": self._making.run,
             "settings": self._fingerprint,
             "audio-seconds": f"{transcript.duration:.3f}",
             "compute-seconds": f"{transcript.compute_seconds:.3f}",
