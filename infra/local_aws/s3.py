@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import unquote
 
 from moto.iam.access_control import PermissionResult
 from moto.moto_server.utilities import RegexConverter
 from moto.s3 import models as s3
+from moto.s3.exceptions import PreconditionFailed
+from moto.s3.responses import S3Response
 
 # What a request's conditions are judged by: the local endpoint stands for S3's, which speaks TLS.
 _REQUEST_CONTEXT = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
 
 _moto_get_permission = s3.FakeBucket.get_permission
+_moto_copy_object = S3Response.copy_object
 _moto_init_converter = RegexConverter.__init__
 
 
@@ -49,7 +53,22 @@ def _init_converter(self: Any, url_map: Any, *items: Any) -> None:
     self.regex = f"(?s:{self.regex})"
 
 
+def _copy_object(self: Any) -> Any:
+    """A copy may be asked for just one version of its source; moto copies whatever is there.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html (x-amz-copy-source-if-match)
+    """
+    wanted = self.headers.get("x-amz-copy-source-if-match")
+    if wanted is not None:
+        bucket, key = unquote(self.headers["x-amz-copy-source"]).lstrip("/").split("?versionId=")[0].split("/", 1)
+        source = self.backend.get_object(bucket, key)
+        if source is not None and source.etag.strip('"') != wanted.strip('"'):
+            raise PreconditionFailed(failed_condition="x-amz-copy-source-If-Match")
+    return _moto_copy_object(self)
+
+
 def install() -> None:
     """Put these in the place of moto's; before its server is started, since its routes are made then."""
     s3.FakeBucket.get_permission = _get_permission
+    S3Response.copy_object = _copy_object
     RegexConverter.__init__ = _init_converter

@@ -137,7 +137,7 @@ def _write_environments(stack: deployment.Stack, variables: Mapping[str, str]) -
     for name, values in (("env", own), ("env-test", {**own, **airflow.home_variables(tests)})):
         lines = [f"export {variable}={shlex.quote(value)}" for variable, value in sorted(values.items())]
         lines.append(f"export BUCKET={shlex.quote(stack.outputs['BucketName'])}")
-        lines.append(f"export PATH={shlex.quote(str(PROJECT / '.venv' / 'airflow' / 'bin'))}:\"$PATH\"")
+        lines.append(f'export PATH={shlex.quote(str(PROJECT / ".venv" / "airflow" / "bin"))}:"$PATH"')
         (PROJECT / ".local" / name).write_text("\n".join(lines) + "\n")
 
 

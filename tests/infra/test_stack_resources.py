@@ -210,7 +210,6 @@ def test_the_image_has_the_user_and_the_command_that_the_job_definition_names(st
     assert json.loads(_dockerfile("CMD")[0]) == stack.container()["Command"]
 
 
-@pytest.mark.xfail(strict=True, reason="worker_image/Dockerfile lacks VOLUME /tmp: add it and remove this mark")
 def test_the_image_declares_the_scratch_volume_so_that_its_user_may_write_there(stack: Assembly) -> None:
     # Fargate gives a volume to root, unless the image declares one at that very path: then it copies the mode.
     # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/bind-mounts.html

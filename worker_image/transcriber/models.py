@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import tomli
 
 from .errors import ConfigError
-from .model_file import BLOCK, Kind, alphabet_of, is_scorer, model_kind, sha256
+from .model_file import BLOCK, Kind, alphabet_of, is_scorer, md5, model_kind, sha256
 from .settings import Settings
 
 
@@ -138,13 +138,13 @@ def _check_decoding(settings: Settings, model: Model) -> None:
 def fetch(name: str, models_dir: Path, checksums: Mapping[str, str | None]) -> None:
     """Download a built-in model's files that are not there yet.
 
-    Beside each file its checksum is kept, so that no start of a container has to compute it again.
+    Beside each file its SHA-256 is kept, so that no start of a container has to compute it again.
 
     Args:
         checksums: SHA-256 of `model` and `scorer`, for what models.toml does not state.
 
     Raises:
-        ConfigError: the name is unknown, a checksum is not known, or a file does not have it.
+        ConfigError: the name is unknown, or a file is not the one that was meant.
     """
     entry = built_in_models().get(name)
     if entry is None:
@@ -155,23 +155,27 @@ def fetch(name: str, models_dir: Path, checksums: Mapping[str, str | None]) -> N
         path = folder / entry[what]["file"]
         if not path.is_file():
             _download(entry[what]["url"], path)
-        _check(path, what, entry[what], checksums.get(what))
-        print(f"{path}: checksum is right", flush=True)
+        print(_check(path, what, entry[what], checksums.get(what)), flush=True)
 
 
-def _check(path: Path, what: str, stated: Mapping[str, str], given: str | None) -> None:
+def _check(path: Path, what: str, stated: Mapping[str, Any], given: str | None) -> str:
+    """Check a file by its SHA-256, or, where none is known, by its size and MD5; say by which.
+
+    Raises:
+        ConfigError: it is not the file that was meant, and has been removed.
+    """
     found = sha256(path)
-    expected = (stated.get("sha256") or given or "").lower()
-    if expected == found:
-        _checksum_file(path).write_text(f"{found}  {path.name}\n")
-        return
+    expected = (given or stated.get("sha256") or "").lower()
     if expected:
+        is_meant, by = found == expected, f"SHA-256 {found}"
+    else:
+        is_meant = (path.stat().st_size, md5(path)) == (stated["size"], stated["md5"])
+        by = f"size and MD5; to pin it, give the build --{what}-sha256 {found}"
+    if not is_meant:
         path.unlink()
-        raise ConfigError(f"{path.name} has the SHA-256 {found}, not {expected}; it was removed")
-    raise ConfigError(
-        f"models.toml states no SHA-256 of {path.name}. The file that was downloaded has {found}; once you have "
-        f"made sure that this is the right one, give it with --{what}-sha256"
-    )
+        raise ConfigError(f"{path.name} is not the file that was meant: its SHA-256 is {found}. It was removed")
+    _checksum_file(path).write_text(f"{found}  {path.name}\n")
+    return f"{path}: right by its {by}"
 
 
 def _checksum_file(path: Path) -> Path:
