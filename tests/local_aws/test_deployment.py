@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def stack(aws: LocalAws, template: dict[str, Any]) -> Stack:
 
 
 @pytest.fixture
-def changed_assembly(tmp_path: Path) -> Iterator[Path]:
+def changed_assembly(tmp_path: Path) -> Path:
     """A copy of the cloud assembly that a test may change."""
     return shutil.copytree(CLOUD_ASSEMBLY, tmp_path / "cdk.out")
 

@@ -62,7 +62,7 @@ def test_what_cannot_be_told_is_logged_and_fails_nothing(configured: Any, caplog
 
 
 def test_nothing_is_told_where_no_topic_and_no_namespace_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting.boto3, "client", lambda *_: pytest.fail("asked AWS"))
+    monkeypatch.setattr("boto3.client", lambda *_: pytest.fail("asked AWS"))
     silent = settings.Settings(bucket="b", job_queue="q", job_definition="d")
     reporting.put_metrics(silent, {"FilesTranscribed": 1})
     reporting.notify(silent, "subject", "text")

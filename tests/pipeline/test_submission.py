@@ -66,7 +66,7 @@ def context(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.fixture
 def submit(batch: Any, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("airflow.providers.amazon.aws.links.batch.BatchJobDetailsLink.persist", lambda **_: None)
-    return lambda **plan: SubmitOnce(task_id="submit", plan={**PLAN, **plan}).execute(context)
+    return lambda **plan: SubmitOnce(task_id="submit", plan={**PLAN, **plan}).execute(context)  # type: ignore[arg-type]
 
 
 def test_a_plan_for_several_children_becomes_an_array_job(submit: Any, batch: Any) -> None:
@@ -129,7 +129,7 @@ def test_a_dry_run_submits_nothing(submit: Any, batch: Any, configured: Any) -> 
 
 def test_a_run_without_a_plan_says_what_to_do(context: dict[str, Any]) -> None:
     with pytest.raises(PlanMissing, match="airflow tasks test transcription submit RUN_ID"):
-        SubmitOnce(task_id="submit", plan=None).execute(context)
+        SubmitOnce(task_id="submit", plan=None).execute(context)  # type: ignore[arg-type]
 
 
 def test_what_the_user_set_reaches_the_worker_and_nothing_else_does() -> None:

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_a_backfill_transcribes_again_in_place_what_was_uploaded_in_its_interval
     s3.put_object(Bucket=bucket, Key="output/in", Body=b"an older model's words", Metadata={"source-etag": "x"})
     for repeated in range(2):  # and again: a backfill can be repeated
         until(running.backfill)
-        report = until(lambda version=repeated: running.report("runs/backfill__2026-03-03", version))
+        report = until(partial(running.report, "runs/backfill__2026-03-03", repeated))
         done = [(file["source_key"], file["state"]) for file in report["files"]]
         assert done == [("processed/in.wav", "transcribed")]
     text = s3.get_object(Bucket=bucket, Key="output/in")["Body"].read().decode()

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.providers.amazon.aws.hooks.batch_client import BatchClientHook
 from airflow.sdk.exceptions import TaskDeferred
+from botocore.exceptions import BotoCoreError
 
 from transcription import waiting
 from transcription.errors import JobFailed, PlanMissing
@@ -77,7 +79,7 @@ def test_a_job_that_batch_does_not_know_ends_the_wait(configured: Any) -> None:
 
 def test_an_answer_that_fails_is_no_end_of_the_wait(submit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    connect = waiting.BatchClientHook.get_async_conn
+    connect = BatchClientHook.get_async_conn
 
     async def connect_badly(hook: Any) -> Any:
         connection = await connect(hook)
@@ -90,7 +92,7 @@ def test_an_answer_that_fails_is_no_end_of_the_wait(submit: Any, monkeypatch: py
                 async def describe_badly(**arguments: Any) -> Any:
                     asked.append(arguments)
                     if len(asked) <= 2:
-                        raise waiting.BotoCoreError
+                        raise BotoCoreError
                     return await describe(**arguments)
 
                 client.describe_jobs = describe_badly
@@ -101,7 +103,7 @@ def test_an_answer_that_fails_is_no_end_of_the_wait(submit: Any, monkeypatch: py
 
         return Flaky()
 
-    monkeypatch.setattr(waiting.BatchClientHook, "get_async_conn", connect_badly)
+    monkeypatch.setattr(BatchClientHook, "get_async_conn", connect_badly)
     assert event_of(trigger(submit("sleep 0.5")))["status"] == "SUCCEEDED"
     assert len(asked) > 2
 
