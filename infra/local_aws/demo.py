@@ -71,7 +71,7 @@ def run(request: Request, runtime: Runtime) -> int:
         shutil.rmtree(HOME / "dags", ignore_errors=True)
         variables = airflow.environment(aws, stack, HOME)
         airflow.migrate(variables)
-        progress.say("Airflow runs the DAG `transcription`")
+        progress.say("Airflow starts, and runs the DAG `transcription` (the first seconds are silent)")
         with _file_progress(aws, bucket, progress):
             exit_code = _run_dag(variables, params, progress)
         report = _report(aws, bucket)
@@ -154,7 +154,7 @@ def _run_dag(variables: Mapping[str, str], params: Mapping[str, Any], progress: 
         for line in process.stdout:
             log.write(line)
             own = _OWN_LINES.match(line)
-            if own and "Running AWS Batch job" not in line:
+            if own and "AWS Batch job" not in own[2]:  # those of the provider, which are long
                 progress.say(f"  {own[2]}")
     return process.returncode
 
@@ -169,9 +169,10 @@ def _file_progress(aws: server.LocalAws, bucket: str, progress: Progress) -> Ite
         count = 0
         while not ended.wait(1.0):
             done = sum(
-                page["KeyCount"]
+                not item["Key"].endswith(layout.ERROR_SUFFIX)
                 for prefix in (layout.PROCESSED, layout.FAILED)
                 for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+                for item in page.get("Contents", ())
             )
             if done != count:
                 progress.say(f"  {done} recordings dealt with")

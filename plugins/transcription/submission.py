@@ -111,6 +111,7 @@ class SubmitOnce(BatchOperator):
             self.log.info("The run already has the Batch job %s: adopting it.", self.job_id)
         else:
             super().execute(context)
+            self.log.info("Submitted the Batch job %s with %d children.", self.job_id, self.plan["children"])
         context["task_state_store"].set(_STORE_KEY, {"name": self.job_name, "id": self.job_id})
         return str(self.job_id)
 
