@@ -8,11 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Callable
+from typing import Any, Callable
 from urllib.parse import unquote, urlsplit
 
 import boto3
+
+DROPS = 20  # in which a slow body arrives
+DROP_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class Call:
         return f"{verb} {self.key.split('/')[0]}"
 
 
+class Reset(Exception):
+    """Raised by a fault: the connection breaks without an answer."""
+
+
 Fault = Callable[[Call], "int | None"]
 
 
@@ -38,17 +46,23 @@ class Proxy:
     """Forwards every call, except where `before` or `after` does something else.
 
     before(call) may return a status that is answered instead of forwarding; after(call) runs when the
-    server has done what was asked and before the worker learns of it. `short` calls get half of their body.
+    server has done what was asked and before the worker learns of it. Both may raise Reset. `short` calls get
+    half of their body, `slow` ones get it in drops.
     """
 
     def __init__(self, target: str) -> None:
+        self.address = target
         self.target = urlsplit(target).netloc
-        self.s3 = boto3.client("s3", endpoint_url=target)
         self.calls: list[Call] = []
         self.before: Fault = lambda call: None
         self.after: Callable[[Call], None] = lambda call: None
         self.short: Callable[[Call], bool] = lambda call: False
+        self.slow: Callable[[Call], bool] = lambda call: False
         self.latency = 0.0
+
+    @cached_property
+    def s3(self) -> Any:
+        return boto3.client("s3", endpoint_url=self.address)
 
     def steps(self) -> list[str]:
         return [call.step for call in self.calls]
@@ -61,6 +75,12 @@ class Handler(BaseHTTPRequestHandler):
     proxy: Proxy
 
     def forward(self) -> None:
+        try:
+            self.pass_on()
+        except Reset:
+            self.close_connection = True
+
+    def pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
         call = Call(self.command, path.lstrip("/").partition("/")[2], "x-amz-copy-source" in self.headers)
@@ -76,7 +96,8 @@ class Handler(BaseHTTPRequestHandler):
         content = answer.read()
         connection.close()
         self.proxy.after(call)
-        self.answer(answer.status, dict(answer.getheaders()), content, short=self.proxy.short(call))
+        short, slow = self.proxy.short(call), self.proxy.slow(call)
+        self.answer(answer.status, dict(answer.getheaders()), content, short, slow)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = forward
 
@@ -89,7 +110,9 @@ class Handler(BaseHTTPRequestHandler):
         etag: str = self.proxy.s3.head_object(Bucket=bucket, Key=key)["ETag"]
         return None if etag.strip('"') == wanted.strip('"') else 412
 
-    def answer(self, status: int, headers: dict[str, str], body: bytes, short: bool = False) -> None:
+    def answer(
+        self, status: int, headers: dict[str, str], body: bytes, short: bool = False, slow: bool = False
+    ) -> None:
         self.send_response_only(status)
         passed = {name.lower(): value for name, value in headers.items()}
         passed.setdefault("content-length", str(len(body)))
@@ -98,7 +121,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body[: len(body) // 2] if short else body)
+            body = body[: len(body) // 2] if short else body
+            drop = len(body) // DROPS + 1 if slow else len(body) + 1
+            for start in range(0, len(body), drop):
+                self.wfile.write(body[start : start + drop])
+                time.sleep(DROP_SECONDS if slow else 0)
         self.close_connection = short
 
     def log_message(self, *_: object) -> None:

@@ -1,0 +1,50 @@
+"""What tests on the deployed template stand on: the local AWS, the stack on it, and Airflow's settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+# Before anything imports Airflow: its home and folders, away from the user's own.
+os.environ["AIRFLOW_HOME"] = str(PROJECT / ".local" / "tests")
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{PROJECT / '.local' / 'tests' / 'airflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Any]:
+    from local_aws import server
+    from local_aws.containers import WorkerProcess
+
+    with server.running(WorkerProcess(), slots=2, stop_timeout=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(aws: Any) -> Any:
+    from local_aws import deployment
+
+    return deployment.deploy(aws, PROJECT / "build" / "cdk.out")
+
+
+@pytest.fixture
+def configured(aws: Any, stack: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """This process as a task of the deployed environment would find it: configuration and AWS."""
+    for name, value in aws.environment.items():
+        monkeypatch.setenv(name, value)
+    for option, value in stack.airflow_options.items():
+        monkeypatch.setenv(f"AIRFLOW__{option.replace('.', '__').upper()}", str(value))
+    return stack
+
+
+@pytest.fixture
+def s3(aws: Any) -> Any:
+    return aws.client("s3")
