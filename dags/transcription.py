@@ -50,7 +50,7 @@ def transcription() -> None:
 
     planned = plan()
     submit = SubmitOnce(task_id="submit", plan=planned)
-    wait = ArrayJobSensor(task_id="wait", job_id=submit.output)
+    wait = ArrayJobSensor(task_id="wait", plan=planned, job_id=submit.output)
     sense_input() >> planned >> submit >> wait >> verify(planned, submit.output)  # type: ignore[arg-type]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,8 +17,11 @@ from botocore.exceptions import ClientError
 
 from transcription import layout, manifest
 from transcription.accounting import Evidence, Outcome, is_transcribed, outcome
+from transcription.errors import ManifestUnreadable
 from transcription.manifest import Line
 from transcription.planning import Recording
+
+log = logging.getLogger(__name__)
 
 THREADS = 32
 _DELETE_BATCH = 1000  # S3's limit for one DeleteObjects call
@@ -72,7 +76,7 @@ class Bucket:
             yield from self._manifest(item.key)
 
     def _manifest(self, key: str) -> Iterator[Line]:
-        return manifest.from_bytes(self._s3.get_object(Bucket=self.name, Key=key)["Body"].read())
+        return manifest.from_bytes(self._s3.get_object(Bucket=self.name, Key=key)["Body"].read(), key)
 
     def claimed_by_others(self, own_prefix: str, live_runs: Set[str], fresh_since: datetime) -> set[str]:
         """Source keys that other runs have in their manifests.
@@ -93,6 +97,8 @@ class Bucket:
                     claimed.update(line.source_key for line in self._manifest(item.key))
                 except self._s3.exceptions.NoSuchKey:  # that run has just ended
                     continue
+                except ManifestUnreadable as error:  # no worker can read it either, so it is no claim
+                    log.warning("%s", error)
         return claimed
 
     def outcomes(self, lines: Iterable[Line], waiting: Mapping[str, str], manifest_prefix: str) -> Iterator[Outcome]:

@@ -13,6 +13,10 @@ class PlanMissing(AirflowFailException):
     """A task needs the plan of its run, and the run has none."""
 
 
+class ManifestUnreadable(AirflowFailException):
+    """A manifest is none, or of another version of this pipeline."""
+
+
 class FilesMissing(AirflowFailException):
     """Planned recordings have neither a transcript nor a reason why they cannot have one."""
 

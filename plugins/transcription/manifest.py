@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from transcription import layout
+from transcription.errors import ManifestUnreadable
 
 SCHEMA = 1
 DIGEST_LENGTH = 16
@@ -58,13 +60,28 @@ def to_bytes(lines: Iterable[Line]) -> bytes:
     return "".join(line.to_json() + "\n" for line in lines).encode()
 
 
-def from_bytes(body: bytes) -> Iterator[Line]:
-    """Read a manifest back, line by line."""
-    for text in body.decode().split("\n"):
-        if text:
-            fields = json.loads(text)
-            del fields["schema"]
-            yield Line(**{**fields, "uploaded": datetime.fromisoformat(fields["uploaded"])})
+def from_bytes(body: bytes, key: str) -> Iterator[Line]:
+    """Read a manifest back, line by line.
+
+    Raises:
+        ManifestUnreadable: it is none of this schema; the message names its key.
+    """
+    try:
+        for text in body.decode().split("\n"):
+            if text:
+                yield _line(json.loads(text))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ManifestUnreadable(
+            f"The manifest {key!r} cannot be read ({error}). Clear `plan` of its run and what follows, which writes "
+            "it anew; no recording is lost."
+        ) from error
+
+
+def _line(fields: dict[str, Any]) -> Line:
+    if fields["schema"] != SCHEMA:
+        raise ValueError(f"it has schema {fields['schema']!r}, not {SCHEMA}")
+    values = {name: fields[name] for name in Line.__slots__}
+    return Line(**{**values, "uploaded": datetime.fromisoformat(fields["uploaded"])})
 
 
 def digest(manifests: Iterable[bytes]) -> str:

@@ -13,12 +13,14 @@ from airflow.sdk import BaseSensorOperator, Context
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from transcription import settings
+from transcription import layout, settings
+from transcription.bucket import Bucket
 from transcription.errors import JobFailed, PlanMissing
 
 FINAL = ("SUCCEEDED", "FAILED")
 _FAILED_LOOKS = 20  # so many in a row, and waiting gives up; the job itself goes on
 _NAMED_CHILDREN = 50
+_COUNTED_FILES = 20_000
 _DESCRIBE_BATCH = 100  # Batch's limit for one DescribeJobs call
 
 
@@ -26,18 +28,20 @@ class ArrayJobSensor(BaseSensorOperator):
     """Waits until the Batch job has ended; deferred from the first look on.
 
     Args:
+        plan: What the `plan` task returned (templated).
         job_id: Id of the job (templated).
     """
 
-    template_fields = ("job_id",)
+    template_fields = ("plan", "job_id")
 
-    def __init__(self, *, job_id: Any, **kwargs: Any) -> None:
+    def __init__(self, *, plan: Any, job_id: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.plan = plan
         self.job_id = job_id
 
     def execute(self, context: Context) -> None:
         """Defer to the triggerer."""
-        if not self.job_id:
+        if not self.plan or not self.job_id:
             raise PlanMissing(
                 "The run has no Batch job to wait for. Run the whole DAG (`airflow dags test transcription`), or "
                 "name a run whose `submit` has run: `airflow tasks test transcription wait RUN_ID` "
@@ -47,6 +51,9 @@ class ArrayJobSensor(BaseSensorOperator):
         self.defer(
             trigger=ArrayJobTrigger(
                 job_id=self.job_id,
+                bucket=options.bucket,
+                manifest_prefix=self.plan["manifest_prefix"],
+                files=self.plan["files"],
                 poll_seconds=options.poll_seconds,
                 deadline=(datetime.now(UTC) + timedelta(hours=options.deadline_hours)).isoformat(),
             ),
@@ -96,13 +103,21 @@ class ArrayJobTrigger(BaseTrigger):
 
     Args:
         job_id: Id of the job.
+        bucket: The audio bucket.
+        manifest_prefix: The run's.
+        files: Number of planned files.
         poll_seconds: Time between two looks.
         deadline: When to give up and stop the job, ISO 8601 with offset.
     """
 
-    def __init__(self, *, job_id: str, poll_seconds: float, deadline: str) -> None:
+    def __init__(
+        self, *, job_id: str, bucket: str, manifest_prefix: str, files: int, poll_seconds: float, deadline: str
+    ) -> None:
         super().__init__()
         self.job_id = job_id
+        self.bucket = bucket
+        self.manifest_prefix = manifest_prefix
+        self.files = files
         self.poll_seconds = poll_seconds
         self.deadline = deadline
 
@@ -110,13 +125,21 @@ class ArrayJobTrigger(BaseTrigger):
         """Class path and arguments, for the triggerer that takes over."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {"job_id": self.job_id, "poll_seconds": self.poll_seconds, "deadline": self.deadline},
+            {
+                "job_id": self.job_id,
+                "bucket": self.bucket,
+                "manifest_prefix": self.manifest_prefix,
+                "files": self.files,
+                "poll_seconds": self.poll_seconds,
+                "deadline": self.deadline,
+            },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: the job's last status with its reason."""
         async with await self._hook().get_async_conn() as client:
             failed_looks, progress = 0, ""
+            count_files = FileCount(self.bucket, self.manifest_prefix, self.files)
             while True:
                 try:
                     jobs = (await client.describe_jobs(jobs=[self.job_id]))["jobs"]
@@ -136,7 +159,7 @@ class ArrayJobTrigger(BaseTrigger):
                         yield self._event(job["status"], job.get("statusReason", "no reason given."))
                         return
                     if (now := progress_of(job)) != progress:
-                        self.log.info("%s", now)
+                        self.log.info("%s%s", now, await asyncio.to_thread(count_files))
                         progress = now
                 if datetime.now(UTC) > datetime.fromisoformat(self.deadline):
                     await client.terminate_job(jobId=self.job_id, reason="The deadline passed.")
@@ -155,6 +178,35 @@ class ArrayJobTrigger(BaseTrigger):
 
     def _event(self, status: str, reason: str) -> TriggerEvent:
         return TriggerEvent({"status": status, "reason": reason})
+
+
+class FileCount:
+    """How many of a run's files have left `input/`, as a piece of a log line.
+
+    Empty where counting would cost more than it tells: for very many files, and for files that are
+    transcribed again in place, which leave no gap.
+    """
+
+    def __init__(self, bucket: str, manifest_prefix: str, files: int) -> None:
+        self._bucket = Bucket(bucket)
+        self._manifest_prefix = manifest_prefix
+        self._files = files
+        self._planned: set[str] | None = None
+
+    def __call__(self) -> str:
+        """Text such as `; 7 of 16 files done`."""
+        if self._files > _COUNTED_FILES:
+            return ""
+        try:
+            if self._planned is None:
+                lines = self._bucket.manifests(self._manifest_prefix)
+                self._planned = {line.source_key for line in lines if not line.in_place}
+            if len(self._planned) < self._files:
+                return ""
+            left = sum(item.key in self._planned for item in self._bucket.objects(layout.INPUT))
+        except (ClientError, BotoCoreError) as error:
+            return f"; the files could not be counted: {error}"
+        return f"; {self._files - left} of {self._files} files done"
 
 
 def progress_of(job: dict[str, Any]) -> str:

@@ -4,10 +4,12 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from transcription import manifest
+from transcription.errors import ManifestUnreadable
 from transcription.manifest import Line
 
 CONTRACT = Path(__file__).resolve().parents[1] / "contract" / "manifest.jsonl"
@@ -20,7 +22,7 @@ def line(name: str) -> Line:
 
 def test_the_examples_that_the_worker_is_tested_with_are_what_the_plan_writes() -> None:
     body = CONTRACT.read_bytes()
-    written = manifest.to_bytes(manifest.from_bytes(body))
+    written = manifest.to_bytes(manifest.from_bytes(body, "a manifest"))
     assert [json.loads(text) for text in written.splitlines()] == [json.loads(text) for text in body.splitlines()]
 
 
@@ -28,10 +30,18 @@ def test_the_examples_that_the_worker_is_tested_with_are_what_the_plan_writes() 
 def test_any_name_stays_one_line_and_comes_back_as_it_was(name: str) -> None:
     body = manifest.to_bytes([line(name), line("next.wav")])
     assert body.count(b"\n") == 2
-    assert list(manifest.from_bytes(body)) == [line(name), line("next.wav")]
+    assert list(manifest.from_bytes(body, "a manifest")) == [line(name), line("next.wav")]
 
 
 def test_a_plan_is_the_same_only_if_each_childs_manifest_is() -> None:
     one, two = (manifest.to_bytes([line(name)]) for name in ("a.wav", "b.wav"))
     assert manifest.digest([one, two]) == manifest.digest([one, two])
     assert len({manifest.digest(bodies) for bodies in ([one, two], [two, one], [one + two], [one])}) == 4
+
+
+@pytest.mark.parametrize(
+    "body", [b"input/a.wav\n", b"[]\n", b'{"schema": 2}\n', b'{"schema": 1}\n', b"\xff", b"[" * 200_000]
+)
+def test_what_is_no_manifest_is_named_with_what_to_do(body: bytes) -> None:
+    with pytest.raises(ManifestUnreadable, match=r"'run/0' cannot be read .* Clear `plan`"):
+        list(manifest.from_bytes(body, "run/0"))

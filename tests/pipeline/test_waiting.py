@@ -12,10 +12,12 @@ from airflow.providers.amazon.aws.hooks.batch_client import BatchClientHook
 from airflow.sdk.exceptions import TaskDeferred
 from botocore.exceptions import BotoCoreError
 
-from transcription import waiting
+from transcription import manifest, planning, waiting
+from transcription.bucket import Bucket
 from transcription.errors import JobFailed, PlanMissing
-from transcription.waiting import ArrayJobSensor, ArrayJobTrigger
+from transcription.waiting import ArrayJobSensor, ArrayJobTrigger, FileCount
 
+PLAN: dict[str, Any] = {"manifest_prefix": "child_job_input/a-run/", "files": 2}
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
@@ -46,7 +48,8 @@ def submit(aws: Any, configured: Any) -> Callable[..., str]:
 
 
 def trigger(job_id: str, **arguments: Any) -> ArrayJobTrigger:
-    return ArrayJobTrigger(**{"job_id": job_id, "poll_seconds": 0.05, "deadline": TOMORROW, **arguments})
+    run = {"bucket": "no-bucket", "manifest_prefix": PLAN["manifest_prefix"], "files": 10**6}
+    return ArrayJobTrigger(**{"job_id": job_id, "poll_seconds": 0.05, "deadline": TOMORROW, **run, **arguments})
 
 
 def event_of(waiting_for: ArrayJobTrigger) -> dict[str, Any]:
@@ -65,6 +68,30 @@ def test_each_change_of_the_children_is_logged_once(submit: Any, capsys: pytest.
     lines = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines() if "children:" in line]
     assert any("2 RUNNING" in line for line in lines)
     assert len(lines) == len(set(lines))
+
+
+def test_the_files_that_are_done_are_counted(put: Any, s3: Any, empty_bucket: str) -> None:
+    for name in ("a", "b", "c"):
+        put(f"input/{name}.wav")
+    bucket = Bucket(empty_bucket)
+    lines, _ = planning.manifest_lines(bucket.objects("input/"))
+    put(f"{PLAN['manifest_prefix']}0", manifest.to_bytes(lines[:2]))
+    count = FileCount(empty_bucket, PLAN["manifest_prefix"], 2)
+    assert count() == "; 0 of 2 files done"
+    for name in ("a", "c"):  # c is not of this run
+        s3.delete_object(Bucket=empty_bucket, Key=f"input/{name}.wav")
+    assert count() == "; 1 of 2 files done"
+
+
+def test_files_that_cannot_be_counted_are_said_to_be_and_nothing_more(configured: Any) -> None:
+    assert "could not be counted" in FileCount("no-bucket", PLAN["manifest_prefix"], 2)()
+
+
+def test_files_transcribed_again_in_place_are_not_counted(put: Any, empty_bucket: str) -> None:
+    put("processed/a.wav")
+    lines, _ = planning.manifest_lines(Bucket(empty_bucket).objects("processed/"))
+    put(f"{PLAN['manifest_prefix']}0", manifest.to_bytes(lines))
+    assert FileCount(empty_bucket, PLAN["manifest_prefix"], 1)() == ""
 
 
 def test_the_event_tells_why_the_job_failed(submit: Any) -> None:
@@ -152,7 +179,7 @@ def test_a_restarted_trigger_goes_on_waiting_and_the_job_goes_on_running(submit:
 
 def test_the_sensor_waits_in_the_triggerer_from_the_start(configured: Any) -> None:
     with pytest.raises(TaskDeferred) as deferred:
-        ArrayJobSensor(task_id="wait", job_id="a-job").execute({})  # type: ignore[typeddict-item]
+        ArrayJobSensor(task_id="wait", plan=PLAN, job_id="a-job").execute({})  # type: ignore[typeddict-item]
     assert isinstance(deferred.value.trigger, ArrayJobTrigger)
     assert deferred.value.trigger.job_id == "a-job"
 
@@ -161,7 +188,7 @@ def test_a_failed_child_is_named_with_reason_exit_code_and_log_stream(
     submit: Any, configured: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job_id = submit('exit "$AWS_BATCH_JOB_ARRAY_INDEX"', size=3)
-    sensor = ArrayJobSensor(task_id="wait", job_id=job_id)
+    sensor = ArrayJobSensor(task_id="wait", plan=PLAN, job_id=job_id)
     with pytest.raises(JobFailed, match="ended as FAILED: Array Child Job failed"):
         sensor.execute_complete({}, event_of(trigger(job_id)))  # type: ignore[typeddict-item]
     named = [line for line in capsys.readouterr().out.splitlines() if "Failed:" in line]
@@ -179,4 +206,4 @@ def test_a_failed_job_that_is_no_array_is_named_itself(submit: Any, aws: Any) ->
 
 def test_a_run_without_a_job_says_what_to_do(configured: Any) -> None:
     with pytest.raises(PlanMissing, match="airflow tasks test transcription wait RUN_ID"):
-        ArrayJobSensor(task_id="wait", job_id=None).execute({})  # type: ignore[typeddict-item]
+        ArrayJobSensor(task_id="wait", plan=PLAN, job_id=None).execute({})  # type: ignore[typeddict-item]
