@@ -10,6 +10,7 @@ import io
 import itertools
 import multiprocessing
 import resource
+import signal
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError
 from dataclasses import dataclass
@@ -89,6 +90,9 @@ class Decoding:
             except (ProcessExpired, TimeoutError) as error:
                 self._known = False
                 self._crashes += 1
+                if self._crashes == 2 and isinstance(error, ProcessExpired) and error.exitcode == -signal.SIGKILL:
+                    # Its own limit ends in a MemoryError: it was somebody else who took the machine's memory.
+                    raise TemporaryError("The decoder was killed, most likely because memory ran out") from error
                 if self._crashes == 2:
                     raise Rejected("undecodable", NOT_AUDIO, f"the decoder crashes: {error!r}") from error
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import random
 import time
 from collections.abc import Iterator, Mapping
@@ -65,9 +66,9 @@ class Bucket:
 
     def read(self, key: str) -> bytes:
         """A whole small object. Raises Gone if there is none."""
-        with _meaning_of_errors(f"reading {key!r}"):
-            body: bytes = self._client.get_object(Bucket=self.name, Key=key)["Body"].read()
-        return body
+        memory = io.BytesIO()
+        self._download(self.name, key, None, memory)
+        return memory.getvalue()
 
     def facts(self, key: str) -> ObjectFacts:
         """Raises Gone if there is no such object."""
@@ -141,13 +142,16 @@ class Bucket:
         except Replaced as error:
             raise TemporaryError(f"{uri} was replaced while it was read") from error
 
-    def _download(self, bucket: str, key: str, etag: str, target: BinaryIO) -> ObjectFacts:
+    def _download(self, bucket: str, key: str, etag: str | None, target: BinaryIO) -> ObjectFacts:
+        """Read one version of an object: the one that is there, if etag is None."""
         start = target.tell()
         for attempt in range(1, READ_ATTEMPTS + 1):
             have = target.tell() - start
             rest = {"Range": f"bytes={have}-"} if have else {}
+            version = {"IfMatch": _quoted(etag)} if etag else {}
             with _meaning_of_errors(f"reading {key!r}"):
-                answer = self._client.get_object(Bucket=bucket, Key=key, IfMatch=_quoted(etag), **rest)
+                answer = self._client.get_object(Bucket=bucket, Key=key, **version, **rest)
+                etag = answer["ETag"].strip('"')
                 try:
                     for block in answer["Body"].iter_chunks(BLOCK):
                         target.write(block)
