@@ -30,7 +30,9 @@ def main() -> int:
         )
     from local_aws import ui
 
-    return ui.run(runtime, CLOUD_ASSEMBLY, aws_port=arguments.aws_port, ui_port=arguments.ui_port)
+    return ui.run(
+        runtime, CLOUD_ASSEMBLY, home=arguments.home.resolve(), aws_port=arguments.aws_port, ui_port=arguments.ui_port
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--model", type=_existing, help="a DeepSpeech model instead of the demo's")
     demo.add_argument("--scorer", type=_existing, help="its scorer")
     ui = commands.add_parser("airflow", help="keep the local AWS and Airflow's UI running")
+    ui.add_argument("--home", type=Path, default=PROJECT / ".local" / "airflow", help="Airflow's home")
     ui.add_argument("--aws-port", type=int, default=4566)
     ui.add_argument("--ui-port", type=int, default=8080)
     return parser

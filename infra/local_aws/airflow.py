@@ -6,16 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from local_aws.containers import PROJECT
 from local_aws.deployment import Stack
 from local_aws.server import LocalAws
 
-HOME = PROJECT / ".local" / "airflow"
 
-
-def environment(aws: LocalAws, stack: Stack, home: Path = HOME) -> dict[str, str]:
+def environment(aws: LocalAws, stack: Stack, home: Path) -> dict[str, str]:
     """Variables for Airflow's commands.
 
     MWAA passes its configuration options the same way: `transcription.bucket` as
@@ -49,13 +48,13 @@ def home_variables(home: Path) -> dict[str, str]:
 
 
 def migrate(variables: Mapping[str, str]) -> None:
-    """Make Airflow's database, if it is not there yet.
+    """Make Airflow's database, if this version of Airflow has not done so yet.
 
     Raises:
         subprocess.CalledProcessError: Airflow could not; its output is printed.
     """
     home = Path(variables["AIRFLOW_HOME"])
-    made = home / "airflow.db.ready"
+    made = home / f"migrated-{version('apache-airflow')}"
     if made.exists():
         return
     home.mkdir(parents=True, exist_ok=True)

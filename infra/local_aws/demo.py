@@ -68,7 +68,6 @@ def run(request: Request, runtime: Runtime) -> int:
         params = {"audio_minutes_per_child": _minutes_per_child(recordings), **_upload_model(aws, bucket, request)}
         progress.say(f"Uploaded {len(recordings) - len(refused)} recordings to s3://{bucket}/{layout.INPUT}")
 
-        shutil.rmtree(HOME / "dags", ignore_errors=True)
         variables = airflow.environment(aws, stack, HOME)
         airflow.migrate(variables)
         progress.say("Airflow starts, and runs the DAG `transcription` (the first seconds are silent)")

@@ -24,8 +24,16 @@ _STOP_SECONDS = 20
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
-def run(runtime: Runtime, cloud_assembly: Path, *, aws_port: int, ui_port: int) -> int:
-    """Start everything, say how to use it, and stop it when the user presses Ctrl-C."""
+def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui_port: int) -> int:
+    """Start everything, say how to use it, and stop it when the user presses Ctrl-C.
+
+    Args:
+        runtime: What starts the containers of Batch jobs.
+        cloud_assembly: The folder that the CDK app was synthesised to.
+        home: Airflow's home; its database stays there from one start to the next, the bucket does not.
+        aws_port: Port of the local AWS on 127.0.0.1.
+        ui_port: Port of Airflow's UI on 127.0.0.1.
+    """
     for port, option in ((aws_port, "AWS_PORT"), (ui_port, "UI_PORT")):
         if not _is_free(port):
             print(f"Port {port} is taken. Choose another: make airflow {option}={port + 1}", file=sys.stderr)
@@ -36,22 +44,22 @@ def run(runtime: Runtime, cloud_assembly: Path, *, aws_port: int, ui_port: int) 
         with server.running(runtime, port=aws_port) as aws:
             stack = deployment.deploy(aws, cloud_assembly)
             print(f"The local AWS runs at {aws.endpoint}: {stack.resources} resources of the CDK app.", flush=True)
-            variables = airflow.environment(aws, stack) | {
+            variables = airflow.environment(aws, stack, home) | {
                 "AIRFLOW__API__PORT": str(ui_port),
                 "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{ui_port}",
                 "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ui_port}/execution/",
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             }
             airflow.migrate(variables)
-            with _standalone(variables) as process:
+            with _standalone(variables, home / "standalone.log") as process:
                 if not _is_healthy(ui_port, process):
-                    print(f"Airflow did not start. Its log: {airflow.HOME / 'standalone.log'}", file=sys.stderr)
+                    print(f"Airflow did not start. Its log: {home / 'standalone.log'}", file=sys.stderr)
                     return 1
                 airflow.run(["dags", "unpause", "--yes", "transcription"], variables)
-                _write_environments(stack, variables)
-                _explain(aws, stack, ui_port)
+                _write_environments(stack, variables, home)
+                _explain(aws, stack, home, ui_port)
                 process.wait()
-                print(f"Airflow ended. Its log: {airflow.HOME / 'standalone.log'}", file=sys.stderr)
+                print(f"Airflow ended. Its log: {home / 'standalone.log'}", file=sys.stderr)
                 return 1
     except KeyboardInterrupt:
         print("\nStopped.")
@@ -68,9 +76,9 @@ def _is_free(port: int) -> bool:
 
 
 @contextmanager
-def _standalone(variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _standalone(variables: Mapping[str, str], log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`airflow standalone` in its own process group, since its children outlive a signal to it alone."""
-    with (airflow.HOME / "standalone.log").open("wb") as log:
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
             airflow.command(["standalone"]),
             env=dict(variables),
@@ -125,23 +133,23 @@ def _is_healthy(port: int, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _write_environments(stack: deployment.Stack, variables: Mapping[str, str]) -> None:
-    """Write what a second terminal needs: `.local/env`, and `.local/env-test` for `airflow tasks test`.
+def _write_environments(stack: deployment.Stack, variables: Mapping[str, str], home: Path) -> None:
+    """Write what a second terminal needs: `env` in the home, and `env-test` for `airflow tasks test`.
 
     The latter has a database of its own. In the running Airflow's, its scheduler would take the test's run for
     one of its own.
     """
     own = {name: value for name, value in variables.items() if name != "PATH" and os.environ.get(name) != value}
-    tests = airflow.HOME.parent / "tasks-test"
+    tests = home / "tasks-test"
     airflow.migrate({**variables, **airflow.home_variables(tests)})
     for name, values in (("env", own), ("env-test", {**own, **airflow.home_variables(tests)})):
         lines = [f"export {variable}={shlex.quote(value)}" for variable, value in sorted(values.items())]
         lines.append(f"export BUCKET={shlex.quote(stack.outputs['BucketName'])}")
         lines.append(f'export PATH={shlex.quote(str(PROJECT / ".venv" / "airflow" / "bin"))}:"$PATH"')
-        (PROJECT / ".local" / name).write_text("\n".join(lines) + "\n")
+        (home / name).write_text("\n".join(lines) + "\n")
 
 
-def _explain(aws: server.LocalAws, stack: deployment.Stack, ui_port: int) -> None:
+def _explain(aws: server.LocalAws, stack: deployment.Stack, home: Path, ui_port: int) -> None:
     """Print what can be done now."""
     print(
         f"""
@@ -150,7 +158,7 @@ The bucket:    {stack.outputs["BucketName"]}  at {aws.endpoint}
 
 In a second terminal, in this folder:
 
-  . .local/env
+  . {shlex.quote(os.path.relpath(home / "env"))}
   aws s3 cp tests/recordings "s3://$BUCKET/input/" --recursive --exclude '*' --include '*.wav'
   airflow dags trigger transcription
   aws s3 ls "s3://$BUCKET/output/"

@@ -22,6 +22,7 @@ import boto3
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
+HOME = PROJECT / ".local" / "tests-ui"
 RECORDING = PROJECT / "tests" / "recordings" / "vm-leavemsg.wav"
 TEXT = "press five to leave a message"
 DEADLINE = 180  # so long a step may take before the test gives up; nothing is expected to take it
@@ -94,7 +95,18 @@ class Running:
 def running() -> Iterator[Running]:
     aws_port, ui_port = free_port(), free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "local_aws", "airflow", "--aws-port", str(aws_port), "--ui-port", str(ui_port)],
+        [
+            sys.executable,
+            "-m",
+            "local_aws",
+            "airflow",
+            "--home",
+            str(HOME),
+            "--aws-port",
+            str(aws_port),
+            "--ui-port",
+            str(ui_port),
+        ],
         env={**os.environ, "PYTHONPATH": "infra:plugins", "PYTHONUNBUFFERED": "1"},
         cwd=PROJECT,
         stdout=subprocess.PIPE,
@@ -108,7 +120,7 @@ def running() -> Iterator[Running]:
         if "Ctrl-C stops everything" in line:
             break
     assert process.poll() is None, "".join(shown)
-    exports = (PROJECT / ".local" / "env").read_text().splitlines()
+    exports = (HOME / "env").read_text().splitlines()
     pairs = (shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in exports)
     yield Running(process, f"http://127.0.0.1:{ui_port}", {**os.environ, **dict(pairs), "PATH": os.environ["PATH"]})
     process.send_signal(signal.SIGINT)
