@@ -14,7 +14,7 @@ import boto3
 from airflow import __version__ as airflow_version
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import layout, manifest, planning, reporting, settings, submission
+from transcription import array_job, layout, manifest, planning, reporting, settings, submission
 from transcription.accounting import Outcome, Totals
 from transcription.bucket import Bucket
 from transcription.errors import FilesMissing, PlanMissing
@@ -112,6 +112,8 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
         )
     options = settings.load()
     bucket = Bucket(options.bucket)
+    batch = boto3.client("batch")
+    job = array_job.describe(batch, job_id) if job_id else None
     prefix = plan["manifest_prefix"]
     waiting = {item.key: item.etag for item in bucket.objects(layout.INPUT + _selection(context).prefix)}
 
@@ -144,7 +146,7 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
         summary = {
             "run_id": context["run_id"],
             "totals": totals.to_json(),
-            "estimated_usd": round(_container_usd(job_id, options), 4),
+            "estimated_usd": round(_container_usd(batch, job, options), 4),
             "left_alone": plan["left_alone"],
             "children": plan["children"],
             "batch_job": job_id,
@@ -155,7 +157,10 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
         report.seek(0)
         key = layout.report_key(context["run_id"])
         bucket.put_json(key, report)
-    bucket.delete(prefix)
+    if job and job["status"] in array_job.ACTIVE:
+        log.warning("The job %s is still at work, so its manifests are left to it.", job_id)
+    else:
+        bucket.delete(prefix)
     report_uri = f"s3://{bucket.name}/{key}"
     log.info("Report: %s: %s", report_uri, summary["totals"]["files"])
     reporting.put_metrics(options, reporting.metrics_of(summary))
@@ -185,20 +190,6 @@ def _selection(context: Mapping[str, Any]) -> Selection:
     return Selection(prefix=context["params"]["prefix"].removeprefix(layout.INPUT).lstrip("/"), interval=interval)
 
 
-def _container_usd(job_id: str | None, options: settings.Settings) -> float:
-    """Cost of the job's containers by the time that their last attempts ran, in US dollars."""
-    if not job_id:
-        return 0.0
-    batch = boto3.client("batch")
-    jobs = [
-        job
-        for status in ("SUCCEEDED", "FAILED")
-        for page in batch.get_paginator("list_jobs").paginate(arrayJobId=job_id, jobStatus=status)
-        for job in page["jobSummaryList"]
-    ] or batch.describe_jobs(jobs=[job_id])["jobs"]
-    seconds = sum(
-        max(60.0, (job["stoppedAt"] - job["startedAt"]) / 1000)
-        for job in jobs
-        if job.get("startedAt") and job.get("stoppedAt")
-    )
-    return planning.container_usd(seconds, options)
+def _container_usd(batch: Any, job: dict[str, Any] | None, options: settings.Settings) -> float:
+    """Cost of the job's containers by the time that they ran, in US dollars."""
+    return planning.container_usd(array_job.container_seconds(batch, job), options) if job else 0.0

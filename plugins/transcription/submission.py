@@ -10,10 +10,9 @@ from airflow.providers.amazon.aws.operators.batch import BatchOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import layout, manifest, settings
+from transcription import array_job, layout, manifest, settings
 from transcription.errors import PlanMissing
 
-ACTIVE = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
 _NAME = "transcription-"
 _STORE_KEY = "batch_job"
 
@@ -40,7 +39,7 @@ def container_environment(bucket: str, manifest_prefix: str, params: Mapping[str
 def live_runs(client: Any, job_queue: str) -> set[str]:
     """Folders of the runs that have a live job in the queue (see `layout.run_folder`)."""
     start, end = len(_NAME), -len("-") - manifest.DIGEST_LENGTH
-    return {job["jobName"][start:end] for job in _jobs(client, job_queue, _NAME) if job["status"] in ACTIVE}
+    return {job["jobName"][start:end] for job in _jobs(client, job_queue, _NAME) if job["status"] in array_job.ACTIVE}
 
 
 def job_name(run_id: str, digest: str) -> str:
@@ -119,14 +118,14 @@ class SubmitOnce(BatchOperator):
         """Id of the run's live or succeeded job of this very plan."""
         stored = context["task_state_store"].get(_STORE_KEY)
         if isinstance(stored, dict) and stored.get("name") == self.job_name:
-            known = self.hook.client.describe_jobs(jobs=[str(stored["id"])])["jobs"]
-            if known and known[0]["status"] != "FAILED":
+            known = array_job.describe(self.hook.client, str(stored["id"]))
+            if known and known["status"] != "FAILED":
                 return str(stored["id"])
         adopted = None
         for job in _jobs(self.hook.client, self.job_queue, _job_name_start(context["run_id"])):
             if job["jobName"] == self.job_name and job["status"] != "FAILED":
                 adopted = adopted or job["jobId"]
-            elif job["status"] in ACTIVE:
+            elif job["status"] in array_job.ACTIVE:
                 self.log.warning("Stopping job %s of an earlier plan of this run.", job["jobId"])
                 self.hook.client.terminate_job(
                     jobId=job["jobId"], reason="The run was planned anew: another job takes its place."

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from itertools import batched
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.batch_client import BatchClientHook
@@ -13,15 +12,13 @@ from airflow.sdk import BaseSensorOperator, Context
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from transcription import layout, settings
+from transcription import array_job, layout, settings
 from transcription.bucket import Bucket
 from transcription.errors import JobFailed, PlanMissing
 
-FINAL = ("SUCCEEDED", "FAILED")
 _FAILED_LOOKS = 20  # so many in a row, and waiting gives up; the job itself goes on
 _NAMED_CHILDREN = 50
 _COUNTED_FILES = 20_000
-_DESCRIBE_BATCH = 100  # Batch's limit for one DescribeJobs call
 
 
 class ArrayJobSensor(BaseSensorOperator):
@@ -69,30 +66,17 @@ class ArrayJobSensor(BaseSensorOperator):
         if event["status"] == "SUCCEEDED":
             self.log.info("The Batch job %s is done.", self.job_id)
             return
-        for named, child in enumerate(failed_children(BatchClientHook(aws_conn_id=None).client, self.job_id)):
+        client = BatchClientHook(aws_conn_id=None).client
+        job = array_job.describe(client, self.job_id)
+        for named, failure in enumerate(array_job.failures(client, job) if job else ()):
             if named == _NAMED_CHILDREN:
                 self.log.error("… and more: see the job %s in the AWS Batch console.", self.job_id)
                 break
-            self.log.error("%s", child)
+            self.log.error("%s", failure)
         raise JobFailed(
             f"The Batch job {self.job_id} ended as {event['status']}: {event['reason']} "
             "The task `verify` says which recordings are left; clear the run to do just those."
         )
-
-
-def failed_children(client: Any, job_id: str) -> Iterator[str]:
-    """A line for each failed child of the job, or for the job itself if it is no array."""
-    pages = client.get_paginator("list_jobs").paginate(arrayJobId=job_id, jobStatus="FAILED")
-    children = [job["jobId"] for page in pages for job in page["jobSummaryList"]]
-    for ids in batched(children or [job_id], _DESCRIBE_BATCH):
-        for job in client.describe_jobs(jobs=list(ids))["jobs"]:
-            container = job.get("container", {})
-            reason = job.get("statusReason") or container.get("reason") or "no reason given"
-            yield (
-                f"Failed: {job['jobId']}: {reason} (exit code {container.get('exitCode', 'none')}, "
-                f"attempts {len(job.get('attempts', ())) or 'none'}, "
-                f"log stream {container.get('logStreamName', 'none')})"
-            )
 
 
 class ArrayJobTrigger(BaseTrigger):
@@ -155,10 +139,10 @@ class ArrayJobTrigger(BaseTrigger):
                         yield self._event("UNKNOWN", "AWS Batch knows no such job.")
                         return
                     job = jobs[0]
-                    if job["status"] in FINAL:
+                    if job["status"] in array_job.FINAL:
                         yield self._event(job["status"], job.get("statusReason", "no reason given."))
                         return
-                    if (now := progress_of(job)) != progress:
+                    if (now := array_job.progress(job)) != progress:
                         self.log.info("%s%s", now, await asyncio.to_thread(count_files))
                         progress = now
                 if datetime.now(UTC) > datetime.fromisoformat(self.deadline):
@@ -207,12 +191,3 @@ class FileCount:
         except (ClientError, BotoCoreError) as error:
             return f"; the files could not be counted: {error}"
         return f"; {self._files - left} of {self._files} files done"
-
-
-def progress_of(job: dict[str, Any]) -> str:
-    """A line that says where the job stands: its children by status, or its own status."""
-    summary = job.get("arrayProperties", {}).get("statusSummary")
-    if not summary:
-        return f"Job {job['jobId']}: {job['status']}"
-    children = ", ".join(f"{count} {status}" for status, count in summary.items() if count)
-    return f"Job {job['jobId']}: {job['status']}; children: {children or 'none yet'}"

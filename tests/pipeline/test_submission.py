@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import layout, submission
+from transcription import array_job, layout, submission
 from transcription.errors import PlanMissing
 from transcription.submission import SubmitOnce
 
@@ -49,7 +49,7 @@ def jobs(client: Any, configured: Any, *statuses: str) -> list[dict[str, Any]]:
         jobQueue=configured.airflow_options["transcription.job_queue"],
         filters=[{"name": "JOB_NAME", "values": ["transcription-*"]}],
     )["jobSummaryList"]
-    return [job for job in listed if job["status"] in (statuses or submission.ACTIVE)]
+    return [job for job in listed if job["status"] in (statuses or array_job.ACTIVE)]
 
 
 @pytest.fixture

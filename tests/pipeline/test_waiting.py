@@ -12,7 +12,7 @@ from airflow.providers.amazon.aws.hooks.batch_client import BatchClientHook
 from airflow.sdk.exceptions import TaskDeferred
 from botocore.exceptions import BotoCoreError
 
-from transcription import manifest, planning, waiting
+from transcription import array_job, manifest, planning
 from transcription.bucket import Bucket
 from transcription.errors import JobFailed, PlanMissing
 from transcription.waiting import ArrayJobSensor, ArrayJobTrigger, FileCount
@@ -199,7 +199,8 @@ def test_a_failed_child_is_named_with_reason_exit_code_and_log_stream(
 def test_a_failed_job_that_is_no_array_is_named_itself(submit: Any, aws: Any) -> None:
     job_id = submit("exit 3")
     event_of(trigger(job_id))
-    (line,) = waiting.failed_children(aws.client("batch"), job_id)
+    batch = aws.client("batch")
+    (line,) = array_job.failures(batch, array_job.describe(batch, job_id) or {})
     assert job_id in line
     assert "exit code 3" in line
 
@@ -207,3 +208,14 @@ def test_a_failed_job_that_is_no_array_is_named_itself(submit: Any, aws: Any) ->
 def test_a_run_without_a_job_says_what_to_do(configured: Any) -> None:
     with pytest.raises(PlanMissing, match="airflow tasks test transcription wait RUN_ID"):
         ArrayJobSensor(task_id="wait", plan=PLAN, job_id=None).execute({})  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_a_job_is_billed_a_minute_a_container_at_least(submit: Any, aws: Any, size: int | None) -> None:
+    batch, job_id = aws.client("batch"), submit("true", size)
+    event_of(trigger(job_id))
+    assert array_job.container_seconds(batch, array_job.describe(batch, job_id) or {}) == 60.0 * (size or 1)
+
+
+def test_a_job_that_batch_has_forgotten_is_none(aws: Any, configured: Any) -> None:
+    assert array_job.describe(aws.client("batch"), "long-gone") is None
