@@ -1,4 +1,8 @@
-"""The DAG's params: what a user may set for one run. Airflow's trigger form shows and checks them."""
+"""The DAG's params: what a user may set for one run. Airflow's trigger form shows and checks them.
+
+The form takes a field that may not be null for one that must be filled in, and the first of several types for
+the field's kind: hence `null`, and last, for all that may be left empty.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ from transcription.planning import MAX_CHILDREN
 
 PARAMS = {
     "prefix": Param(
-        "",
-        type="string",
+        None,
+        type=["string", "null"],
         title="Folder",
         description="Only what lies under `input/` + this, for example `calls/2026/`. Empty: everything.",
         section="What to transcribe",
@@ -23,8 +27,8 @@ PARAMS = {
         section="What to transcribe",
     ),
     "output_formats": Param(
-        [],
-        type="array",
+        None,
+        type=["array", "null"],
         items={"type": "string", "enum": ["json", "srt", "vtt"]},
         examples=["json", "srt", "vtt"],
         title="More outputs",
@@ -50,21 +54,21 @@ PARAMS = {
     ),
     "model": Param(
         None,
-        type=["null", "string"],
+        type=["string", "null"],
         title="Model",
         description="A built-in name, or `s3://bucket/models/name/model.tflite`. Empty: the image's own.",
         section="Model and decoder",
     ),
     "scorer": Param(
         None,
-        type=["null", "string"],
+        type=["string", "null"],
         title="Scorer",
         description="`s3://…`, or `none`. Empty: the model's own.",
         section="Model and decoder",
     ),
     "hot_words": Param(
         None,
-        type=["null", "object"],
+        type=["object", "null"],
         additionalProperties={"type": "number"},
         title="Hot-words",
         description='Words with boosts, for example {"voicemail": 7.5}. They need a scorer.',
@@ -72,7 +76,7 @@ PARAMS = {
     ),
     "beam_width": Param(
         None,
-        type=["null", "integer"],
+        type=["integer", "null"],
         minimum=1,
         maximum=10_000,
         title="Beam width",
@@ -81,14 +85,14 @@ PARAMS = {
     ),
     "lm_alpha": Param(
         None,
-        type=["null", "number"],
+        type=["number", "null"],
         title="LM alpha",
         description="Weight of the scorer's language model. Empty: the scorer's own.",
         section="Model and decoder",
     ),
     "lm_beta": Param(
         None,
-        type=["null", "number"],
+        type=["number", "null"],
         title="LM beta",
         description="Bonus for each word. Empty: the scorer's own.",
         section="Model and decoder",

@@ -187,7 +187,9 @@ def _selection(context: Mapping[str, Any]) -> Selection:
     interval = None
     if dag_run.run_type == "backfill" and dag_run.data_interval_start and dag_run.data_interval_end:
         interval = Interval(start=dag_run.data_interval_start, end=dag_run.data_interval_end)
-    return Selection(prefix=context["params"]["prefix"].removeprefix(layout.INPUT).lstrip("/"), interval=interval)
+    return Selection(
+        prefix=(context["params"]["prefix"] or "").removeprefix(layout.INPUT).lstrip("/"), interval=interval
+    )
 
 
 def _container_usd(batch: Any, job: dict[str, Any] | None, options: settings.Settings) -> float:
