@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -66,11 +66,12 @@ def manifest_lines(recordings: Iterable[Recording]) -> tuple[list[Line], list[Un
     """
     lines: list[Line] = []
     left: list[Unplanned] = []
-    taken: set[str] = set()
+    taken: set[str] = set()  # keys of transcripts; the lines have the same strings, so a key more costs little
     for recording in sorted(recordings, key=lambda recording: (recording.name, recording.key)):
         name = recording.name
         stem = posixpath.splitext(name)[0]
-        transcript = next((base for base in (stem, name) if not _outputs(base) & taken), None)
+        keys = (layout.OUTPUT + base for base in (stem, name))
+        transcript = next((key for key in keys if not _collides(key, taken)), None)
         if transcript is None:
             left.append(
                 Unplanned(recording.key, "another recording of this run has a transcript of this name; rename it")
@@ -81,7 +82,7 @@ def manifest_lines(recordings: Iterable[Recording]) -> tuple[list[Line], list[Un
             source_etag=recording.etag,
             source_size=recording.size,
             uploaded=recording.uploaded,
-            transcript_key=layout.OUTPUT + transcript,
+            transcript_key=transcript,
             processed_key=layout.PROCESSED + name,
             failed_key=layout.FAILED + name,
         )
@@ -95,13 +96,17 @@ def manifest_lines(recordings: Iterable[Recording]) -> tuple[list[Line], list[Un
                 )
             )
             continue
-        taken |= _outputs(transcript)
+        taken.add(transcript)
         lines.append(line)
     return lines, left
 
 
-def _outputs(transcript: str) -> set[str]:
-    return {transcript, *(transcript + suffix for suffix in layout.CAPTION_SUFFIXES)}
+def _collides(transcript_key: str, taken: Set[str]) -> bool:
+    """Whether the transcript or its captions would be those, or the captions, of one that is taken."""
+    return transcript_key in taken or any(
+        transcript_key + suffix in taken or transcript_key.removesuffix(suffix) in taken
+        for suffix in layout.CAPTION_SUFFIXES
+    )
 
 
 def _bytes(key: str) -> int:
