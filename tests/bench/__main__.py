@@ -1,0 +1,367 @@
+"""The worker against the original's way and a bare loop: `make bench`, or with `QUICK=1` in a few minutes.
+
+All that is compared runs in turns, round after round, so that what else the machine does meets all alike. Ratios are of
+one round; a table shows medians over the rounds. Written to docs/benchmarks.md, part by part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import functools
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import corpus
+import ways
+from document import machine, table, write
+from ways import Model, Outcome
+from word_errors import word_error_rate
+
+SCORER = ways.SMALL / "asterisk-en.scorer"
+TFLITE = Model(ways.SMALL / "asterisk-en.tflite", SCORER)
+PBMM = Model(ways.SMALL / "asterisk-en.pbmm", SCORER)
+FULL_SIZE = Model(ways.FULL_SIZE)
+LATENCY = 0.1  # seconds
+
+Rounds = dict[str, list[Outcome]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer recordings, one round: does it all work?")
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=[*PARTS, "ten-hours"])
+    parser.add_argument("--rounds", type=int)
+    given = parser.parse_args()
+    rounds = given.rounds or (1 if given.quick else 3)
+    for name in given.parts:
+        started = time.monotonic()
+        {**PARTS, "ten-hours": ten_hours}[name](given.quick, rounds)
+        print(f"({name}: {time.monotonic() - started:.0f} s)", flush=True)
+
+
+def small(quick: bool, rounds: int) -> None:
+    """Many short recordings with the small model: what is not the engine."""
+    clips = corpus.short_clips(20 if quick else 100)
+    with tempfile.TemporaryDirectory() as folder:
+        files = written(clips, Path(folder))
+        audio = {clip.name: clip.wav for clip in clips}
+        found = in_turns(
+            rounds,
+            {
+                "original's way, `.pbmm`": lambda: ways.original(PBMM, audio),
+                "original's way, `.tflite`": lambda: ways.original(TFLITE, audio),
+                "bare loop, `.pbmm`": lambda: ways.bare(PBMM, files),
+                "bare loop, `.tflite` in stt": lambda: ways.bare(TFLITE, files),
+                "bare loop, `.tflite` in deepspeech-tflite": lambda: ways.bare(
+                    TFLITE, files, engine="deepspeech-tflite"
+                ),
+                "worker, `.pbmm`": lambda: ways.worker(PBMM, audio),
+                "worker, `.tflite`": lambda: ways.worker(TFLITE, audio),
+            },
+        )
+    seconds = sum(clip.seconds for clip in clips)
+    ratios = [
+        ("worker / original's way, both `.pbmm`: speed", found, "worker, `.pbmm`", "original's way, `.pbmm`", "≥ 2.0"),
+        ("worker `.tflite` / original's way `.pbmm`: speed", found, "worker, `.tflite`", "original's way, `.pbmm`", "≥ 4"),
+    ]  # fmt: skip
+    same = [
+        (a, b, same_texts(found[a][0], found[b][0]))
+        for a, b in (
+            ("worker, `.pbmm`", "original's way, `.pbmm`"),
+            ("worker, `.pbmm`", "bare loop, `.pbmm`"),
+            ("worker, `.tflite`", "original's way, `.tflite`"),
+            ("worker, `.tflite`", "bare loop, `.tflite` in stt"),
+        )
+    ]
+    body = (
+        stamp(f"{len(clips)} recordings, {seconds:.0f} s, scorer, beam 500", rounds)
+        + costs(found, seconds)
+        + "\n"
+        + table(["ratio", "median", "goal"], [(name, f"{speed_up(f, a, b):.2f}", goal) for name, f, a, b, goal in ratios])
+        + "\n"
+        + table(["same text", "", "recordings"], [(a, b, f"{count} of {len(clips)}") for a, b, count in same])
+    )
+    write("small", body, {name: [vars(run) for run in runs] for name, runs in found.items()})
+
+
+def full_size(quick: bool, rounds: int) -> None:
+    """Short recordings with a model of the size that is used."""
+    clips = corpus.short_clips(8 if quick else 16)
+    with tempfile.TemporaryDirectory() as folder:
+        files = written(clips, Path(folder))
+        audio = {clip.name: clip.wav for clip in clips}
+        found = in_turns(
+            rounds,
+            {
+                "original's way": lambda: ways.original(FULL_SIZE, audio),
+                "bare loop, stt, 1 CPU": lambda: ways.bare(FULL_SIZE, files, "0"),
+                "bare loop, deepspeech-tflite, 1 CPU": lambda: ways.bare(FULL_SIZE, files, "0", "deepspeech-tflite"),
+                "two bare loops side by side": lambda: ways.bare(FULL_SIZE, files, loops=2),
+                "worker, 1 CPU": lambda: ways.worker(FULL_SIZE, audio, "0"),
+                "worker, 2 CPUs": lambda: ways.worker(FULL_SIZE, audio),
+                "worker, 2 CPUs, every S3 call 100 ms late": lambda: ways.worker(FULL_SIZE, audio, latency=LATENCY),
+            },
+        )
+    seconds = sum(clip.seconds for clip in clips)
+    one, two, late = "worker, 1 CPU", "worker, 2 CPUs", "worker, 2 CPUs, every S3 call 100 ms late"
+    loop, loops = "bare loop, stt, 1 CPU", "two bare loops side by side"
+    ratios = [
+        ("worker / original's way: speed", speed_up(found, two, "original's way"), "≥ 2.0"),
+        ("worker / bare loop, 1 CPU each: CPU", paired(found, one, loop, cpu), "≤ 1.05"),
+        ("worker / two bare loops, 2 CPUs: CPU", paired(found, two, loops, cpu), ""),
+        ("worker, 2 engines / 1: speed", speed_up(found, two, one), "≥ 1.8"),
+        ("bare loops, 2 / 1: speed (the machine's limit)", speed_up(found, loops, loop), ""),
+        ("worker, late S3 / not: speed", speed_up(found, late, two), "≥ 0.95"),
+    ]
+    same, again = (same_texts(found[two][0], found[way][0]) for way in (loop, "original's way"))
+    body = (
+        stamp(f"{len(clips)} recordings, {seconds:.0f} s, no scorer, beam 500", rounds)
+        + costs(found, seconds)
+        + "\n"
+        + table(["ratio", "median", "goal"], [(name, f"{value:.2f}", goal) for name, value, goal in ratios])
+        + f"\nThe worker's text is that of the bare loop for {same} of {len(clips)} recordings, "
+        f"and that of the original's way for {again}.\n"
+    )
+    write("full-size", body, {name: [vars(run) for run in runs] for name, runs in found.items()})
+
+
+def start(quick: bool, rounds: int) -> None:
+    """From the start of the process to the first transcript."""
+    clip = corpus.originals()[0]
+    rows = []
+    facts = {}
+    with tempfile.TemporaryDirectory() as folder:
+        files = written([clip], Path(folder))
+        for name, model in (("small", TFLITE), ("full-size", FULL_SIZE)):
+            found = in_turns(
+                1 if quick else rounds + 2,
+                {
+                    "bare": functools.partial(ways.bare, model, files),
+                    "worker": functools.partial(ways.worker, model, {clip.name: clip.wav}),
+                },
+            )
+            firsts = {way: [run.first for run in runs] for way, runs in found.items()}
+            over = statistics.median(worker - bare for worker, bare in zip(firsts["worker"], firsts["bare"]))
+            bare, worker = (statistics.median(firsts[way]) for way in ("bare", "worker"))
+            rows.append((name, f"{bare:.2f}", f"{worker:.2f}", f"{over:.2f}", "≤ 1.5"))
+            facts[name] = firsts
+    head = ["model", "bare process: first text after", "worker: first transcript in the bucket after", "over", "goal"]
+    body = stamp(f"one recording of {clip.seconds:.1f} s; seconds", 1 if quick else rounds + 2) + table(head, rows)
+    write("start", body, facts)
+
+
+def forms(quick: bool, _rounds: int) -> None:
+    """Other forms of audio: are they heard, and what does decoding cost?"""
+    sys.path.insert(0, str(ways.ROOT / "worker_image"))
+    from transcriber.audio import Audio
+
+    clips = corpus.originals()[: 4 if quick else None]
+    long = corpus.long_clip(2 if quick else 10)
+    rows = []
+    for form in ("wav", *corpus.FORMS):
+        make = corpus.wav if form == "wav" else functools.partial(corpus.encoded, extension=form)
+        audio = {f"{Path(clip.name).stem}.{form}": make(clip.samples) for clip in clips}
+        texts = ways.worker(TFLITE, audio).texts
+        rate = word_error_rate((clip.text, texts[f"{Path(clip.name).stem}.{form}"]) for clip in clips)
+        command = ways.WORKER_PYTHON.with_name("deepspeech")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"one.{form}"
+            path.write_bytes(next(iter(audio.values())))
+            done = subprocess.run(
+                [str(command), "--model", str(PBMM.path), "--scorer", str(SCORER), "--audio", str(path)],
+                capture_output=True, text=True,
+            )  # fmt: skip
+        whole = make(long.samples)
+        started = time.process_time()
+        for _ in Audio(io.BytesIO(whole), corpus.RATE).chunks():
+            pass
+        spent = (time.process_time() - started) / long.seconds * 3600
+        said = f"{word_error_rate([(clips[0].text, done.stdout)]):.0%} word errors"
+        original = said if done.returncode == 0 else f"fails with {done.returncode}"
+        rows.append((form, described(form), f"{spent:.1f}", f"{rate:.1%}", original))
+    head = ["", "", "decoding: CPU-seconds an hour", "worker: word errors", "the `deepspeech` command on it"]
+    write("forms", stamp(f"{len(clips)} recordings in each form", 1) + table(head, rows), rows)
+
+
+def defaults(quick: bool, _rounds: int) -> None:
+    """Model file, beam width, length of pieces: cost and words."""
+    beams = [50, 100, 500] if quick else [10, 50, 100, 250, 500, 1000]
+    pieces = [10, 30] if quick else [10, 20, 30, 60]
+    jobs = {
+        "small, `.tflite` in stt": (ways.WORKER_PYTHON, "stt", TFLITE, beams, pieces),
+        "small, `.tflite` in deepspeech-tflite": (ways.BENCH_PYTHON, "deepspeech", TFLITE, beams, []),
+        "small, `.pbmm` in deepspeech": (ways.WORKER_PYTHON, "deepspeech", PBMM, beams, []),
+        "full-size, `.tflite` in stt": (ways.WORKER_PYTHON, "stt", FULL_SIZE, beams, pieces),
+        "full-size, `.tflite` in deepspeech-tflite": (ways.BENCH_PYTHON, "deepspeech", FULL_SIZE, beams, []),
+    }
+    found = {}
+    for name, (python, engine, model, widths, lengths) in jobs.items():
+        job = {"engine": engine, "model": str(model.path), "scorer": model.scorer and str(model.scorer)}
+        job |= {"beams": widths, "pieces": lengths, "quick": quick}
+        arguments = [str(ways.HERE / "defaults.py"), json.dumps(job)]
+        done = subprocess.run([str(python), *arguments], capture_output=True, text=True, check=True)
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+    body = stamp("CPU-seconds a second of audio (RTF), and word errors", 1)
+    for name, result in found.items():
+        body += f"**{name}**\n\n{beam_table(result['beams'])}\n"
+        if result["pieces"]:
+            body += piece_table(result["pieces"]) + "\n"
+    write("defaults", body, found)
+
+
+def long(quick: bool, _rounds: int) -> None:
+    """Memory and cost of long recordings."""
+    minutes = [5, 10] if quick else [10, 60, 120]
+    _long("long", minutes)
+
+
+def ten_hours(_quick: bool, _rounds: int) -> None:
+    """The longest; takes its time, so not part of every run."""
+    _long("ten-hours", [10, 600])
+
+
+def _long(part: str, minutes: list[int]) -> None:
+    rows = []
+    first: tuple[float, float] | None = None
+    for length in minutes:
+        clip = corpus.long_clip(length)
+        run = ways.worker(TFLITE, {clip.name: clip.wav}, interval=0.2)
+        hourly = run.cpu / clip.seconds * 3600
+        first = first or (run.peak_mb, hourly)
+        errors = f"{word_error_rate([(clip.text, run.texts[clip.name])]):.1%}" if length <= 30 else ""
+        rows.append((
+            f"{length} min", f"{run.peak_mb:.0f}", f"{run.peak_mb / first[0]:.2f}", f"{hourly:.1f}",
+            f"{hourly / first[1]:.3f}", f"{clip.seconds / run.wall:.0f}", errors,
+        ))  # fmt: skip
+    head = ["recording", "MB at most", "of the first", "CPU-s an hour", "of the first", "times real time", "word errors"]
+    write(part, stamp("one WAV, small `.tflite`, scorer, beam 500, 2 CPUs", 1) + table(head, rows), rows)
+
+
+def peers(quick: bool, rounds: int) -> None:
+    """What a user would take instead, where its weights come with its package."""
+    clips = corpus.originals()[: 4 if quick else None]
+    seconds = sum(clip.seconds for clip in clips)
+    with tempfile.TemporaryDirectory() as folder:
+        files = written(clips, Path(folder))
+        command = [str(ways.PEER_PYTHON), str(ways.HERE / "peer_pocketsphinx.py"), *map(str, files)]
+
+        def pocketsphinx() -> Outcome:
+            run = ways.measured(command, {}, "0", 0)
+            texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, run.pop("lines"))}
+            return Outcome(texts=texts, **run)
+
+        named = {
+            "pocketsphinx, its general English model": pocketsphinx,
+            "DeepSpeech, small model, scorer": lambda: ways.bare(TFLITE, files, "0"),
+        }
+        found = in_turns(rounds, named)
+    rows = [
+        (
+            name,
+            f"{statistics.median(run.cpu for run in runs) / seconds:.3f}",
+            f"{word_error_rate((clip.text, runs[0].texts[clip.name]) for clip in clips):.1%}",
+        )
+        for name, runs in found.items()
+    ]
+    rows.append(("faster-whisper", "not measured", "its weights come from a hub, not from a package"))
+    body = stamp(f"{len(clips)} sample recordings, {seconds:.0f} s, one CPU", rounds)
+    write("peers", body + table(["", "RTF", "word errors"], rows), rows)
+
+
+PARTS: dict[str, Callable[[bool, int], None]] = {
+    "small": small, "full-size": full_size, "start": start, "forms": forms, "defaults": defaults, "long": long,
+    "peers": peers,
+}  # fmt: skip
+
+
+def in_turns(rounds: int, named: dict[str, Callable[[], Outcome]]) -> Rounds:
+    """Run all once, then all again; every other round backwards."""
+    found: Rounds = {name: [] for name in named}
+    for number in range(rounds):
+        for name in list(named) if number % 2 == 0 else reversed(list(named)):
+            run = named[name]()
+            found[name].append(run)
+            print(f"round {number + 1}: {name}: {run.wall:.2f} s, {run.cpu:.2f} CPU-s", flush=True)
+    return found
+
+
+def same_texts(first: Outcome, second: Outcome) -> int:
+    """How many recordings have the same words: without a scorer an engine may write two spaces, the worker never."""
+    return sum(text.split() == second.texts[name].split() for name, text in first.texts.items())
+
+
+def cpu(run: Outcome) -> float:
+    return run.cpu
+
+
+def wall(run: Outcome) -> float:
+    return run.wall
+
+
+def paired(found: Rounds, first: str, second: str, what: Callable[[Outcome], float]) -> float:
+    """Median over the rounds of the ratio within one."""
+    return statistics.median(what(a) / what(b) for a, b in zip(found[first], found[second]))
+
+
+def speed_up(found: Rounds, fast: str, slow: str) -> float:
+    return paired(found, slow, fast, wall)
+
+
+def costs(found: Rounds, seconds: float) -> str:
+    rows = []
+    for name, runs in found.items():
+        walls, cpus = statistics.median(map(wall, runs)), statistics.median(map(cpu, runs))
+        rows.append((name, f"{walls:.1f}", f"{seconds / walls:.1f}", f"{cpus:.1f}", f"{cpus / seconds:.4f}"))
+    return table(["way", "wall, s", "audio-s a second", "CPU-s", "CPU-s a second of audio"], rows)
+
+
+def beam_table(rows: list[dict[str, Any]]) -> str:
+    conditions = list(rows[0]["errors"])
+    head = ["beam", "RTF", "same text as beam 500", *conditions]
+    return table(
+        head,
+        [(row["beam"], f"{row['rtf']:.4f}", f"{row['same']:.0%}",
+          *(f"{row['errors'][name]:.1%}" for name in conditions)) for row in rows],
+    )  # fmt: skip
+
+
+def piece_table(rows: list[dict[str, Any]]) -> str:
+    conditions = list(rows[0]["errors"])
+    head = ["pieces of at most, s", "RTF", *conditions]
+    return table(
+        head,
+        [(row["seconds"], f"{row['rtf']:.4f}", *(f"{row['errors'][name]:.1%}" for name in conditions)) for row in rows],
+    )
+
+
+def written(clips: list[corpus.Clip], folder: Path) -> list[Path]:
+    for clip in clips:
+        (folder / clip.name).write_bytes(clip.wav)
+    return [folder / clip.name for clip in clips]
+
+
+def described(form: str) -> str:
+    if form == "wav":
+        return "16 kHz mono"
+    container, codec, rate, layout = corpus.FORMS[form]
+    return f"{codec.removeprefix('lib')} in {container}, {rate / 1000:g} kHz {layout}"
+
+
+def stamp(what: str, rounds: int) -> str:
+    date = datetime.datetime.now(datetime.timezone.utc).date()
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("deepspeech", "stt", "numpy"))
+    return f"{what}; median of {rounds} round{'s' * (rounds > 1)}. {date}, {machine()}, {versions}.\n\n"
+
+
+if __name__ == "__main__":
+    main()

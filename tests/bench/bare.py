@@ -1,0 +1,44 @@
+"""The floor: a model loaded once and `Model.stt()` in a loop.
+
+`python bare.py LOOPS ENGINE MODEL SCORER BEAM FILE…` prints a JSON line a WAV (16 kHz mono): its name and text.
+LOOPS is how many processes share the files, ENGINE the module (deepspeech or stt), SCORER a path or `none`, BEAM a
+number or 0 for the model's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import wave
+
+import numpy as np
+
+
+def main(loops: str, engine: str, path: str, scorer: str, beam: str, *files: str) -> None:
+    if int(loops) > 1:
+        side_by_side(int(loops), [engine, path, scorer, beam], files)
+        return
+    model = importlib.import_module(engine).Model(path)
+    if int(beam):
+        model.setBeamWidth(int(beam))
+    if scorer != "none":
+        model.enableExternalScorer(scorer)
+    for file in files:
+        with wave.open(file) as recording:
+            samples = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
+        print(json.dumps({"file": file, "text": model.stt(samples)}), flush=True)
+
+
+def side_by_side(loops: int, arguments: list[str], files: tuple[str, ...]) -> None:
+    running = [
+        subprocess.Popen([sys.executable, __file__, "1", *arguments, *files[number::loops]]) for number in range(loops)
+    ]
+    for loop in running:
+        if loop.wait():
+            raise RuntimeError("a loop failed")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,157 @@
+"""The ways to transcribe that are compared: the original's, a bare loop, the worker, a peer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import quote
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+WORKER_PYTHON = ROOT / ".venv/worker/bin/python"
+BENCH_PYTHON = ROOT / ".venv/bench/bin/python"
+PEER_PYTHON = ROOT / ".venv/peers/bin/python"
+SMALL = ROOT / "worker_image/models/asterisk-en"
+FULL_SIZE = ROOT / ".venv/bench/lib/python3.9/site-packages/armspeech/model/model.tflite"
+MANIFESTS = "child_job_input/bench/"
+LOCAL = {  # one thread a process, as in the worker's image
+    "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1",
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file, and what goes with it; beam None is the engines' own (500)."""
+
+    path: Path
+    scorer: Optional[Path] = None
+    beam: Optional[int] = None
+
+    @property
+    def is_tflite(self) -> bool:
+        return self.path.suffix == ".tflite"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run cost, in seconds and MB, and what it heard, by file name."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
+    first: float  # seconds until the first transcript
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def bare(
+    model: Model, files: Sequence[Path], cpus: str = "0,1", engine: Optional[str] = None, loops: int = 1
+) -> Outcome:
+    """A loop over local WAVs, or several side by side. engine: a package's name; None: the worker's."""
+    engine = engine or ("stt" if model.is_tflite else "deepspeech")
+    python = BENCH_PYTHON if engine == "deepspeech-tflite" else WORKER_PYTHON
+    module = "deepspeech" if engine == "deepspeech-tflite" else engine
+    arguments = [str(loops), module, str(model.path), str(model.scorer or "none"), str(model.beam or 0), *map(str, files)]
+    found = measured([str(python), str(HERE / "bare.py"), *arguments], {}, cpus, 0)
+    texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, found.pop("lines"))}
+    return Outcome(texts=texts, **found)
+
+
+def worker(
+    model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0, interval: float = 0, **more: str
+) -> Outcome:
+    """`python -m transcriber` on a bucket with that audio."""
+    settings = {
+        "MODEL": str(model.path),
+        "SCORER": str(model.scorer or "none"),
+        "BEAM_WIDTH": str(model.beam or ""),
+        "PYTHONPATH": str(ROOT / "worker_image"),
+        **more,
+    }
+    return _on_bucket([str(WORKER_PYTHON), "-m", "transcriber"], settings, audio, cpus, latency, interval)
+
+
+def original(model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0) -> Outcome:
+    """The `deepspeech` command for each file: of `deepspeech-tflite` for a .tflite."""
+    command = (BENCH_PYTHON if model.is_tflite else WORKER_PYTHON).with_name("deepspeech")
+    arguments = [str(command), str(model.path), str(model.scorer or "none")]
+    return _on_bucket([str(WORKER_PYTHON), str(HERE / "original.py"), *arguments], {}, audio, cpus, latency, 0)
+
+
+def _on_bucket(
+    command: list[str], settings: dict[str, str], audio: dict[str, bytes], cpus: str, latency: float, interval: float
+) -> Outcome:
+    with s3_server(latency) as endpoint:
+        lines = [_upload(endpoint, name, content) for name, content in audio.items()]
+        _put(f"{endpoint}/bench/{MANIFESTS}0", "".join(json.dumps(line) + "\n" for line in lines).encode())
+        environment = {
+            **settings, "AWS_ENDPOINT_URL": endpoint, "S3_BUCKET_NAME": "bench", "MANIFEST_PREFIX": MANIFESTS,
+            "AWS_BATCH_JOB_ARRAY_INDEX": "0",
+        }  # fmt: skip
+        found = measured(command, environment, cpus, interval)
+        found.pop("lines")
+        texts = {Path(name).name: _read(f"{endpoint}/bench/{quote('output/' + name)}").strip() for name in audio}
+    found["first"] = found["first"] or 0.0
+    return Outcome(texts=texts, **found)
+
+
+def measured(command: list[str], settings: dict[str, str], cpus: str, interval: float) -> dict[str, Any]:
+    """Run a command; its cost, and its lines under `lines`."""
+    with tempfile.TemporaryFile() as errors:
+        done = subprocess.run(
+            [sys.executable, str(HERE / "measured.py"), cpus, str(interval), *command],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, **LOCAL, **settings},
+        )
+        errors.seek(0)
+        found: dict[str, Any] = json.loads(done.stdout)
+        code = found.pop("code")
+        if code:
+            raise RuntimeError(f"{command} ended with {code}:\n{''.join(found['lines'])}{errors.read().decode()}")
+    return found
+
+
+@contextmanager
+def s3_server(latency: float) -> Iterator[str]:
+    """A bucket server that answers each call so many seconds late; its address."""
+    with tempfile.TemporaryDirectory() as folder:
+        port = Path(folder) / "port"
+        server = subprocess.Popen([sys.executable, str(HERE / "s3_server.py"), str(port), str(latency)])
+        try:
+            while not port.exists():
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{port.read_text()}"
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _upload(endpoint: str, name: str, content: bytes) -> dict[str, Any]:
+    """Put a recording, and return its manifest line."""
+    etag = _put(f"{endpoint}/bench/{quote('input/' + name)}", content)
+    return {
+        "schema": 1, "source_key": f"input/{name}", "source_etag": etag, "source_size": len(content),
+        "uploaded": "2026-11-20T12:00:00+00:00", "transcript_key": f"output/{name}",
+        "processed_key": f"processed/{name}", "failed_key": f"failed/{name}",
+    }  # fmt: skip
+
+
+def _put(address: str, body: bytes) -> str:
+    with urllib.request.urlopen(urllib.request.Request(address, body, method="PUT")) as answer:
+        return answer.headers["ETag"].strip('"')
+
+
+def _read(address: str) -> str:
+    with urllib.request.urlopen(address) as answer:
+        return answer.read().decode("utf-8")
