@@ -38,8 +38,6 @@ def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui
         if not _is_free(port):
             print(f"Port {port} is taken. Choose another: make airflow {option}={port + 1}", file=sys.stderr)
             return 1
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, _interrupt)
     try:
         with server.running(runtime, port=aws_port) as aws:
             stack = deployment.deploy(aws, cloud_assembly)
@@ -64,10 +62,6 @@ def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui
     except KeyboardInterrupt:
         print("\nStopped.")
         return 0
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _is_free(port: int) -> bool:
