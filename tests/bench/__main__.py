@@ -71,8 +71,8 @@ def small(quick: bool, rounds: int) -> None:
         )
     seconds = sum(clip.seconds for clip in clips)
     ratios = [
-        ("worker / original's way, both `.pbmm`: speed", found, "worker, `.pbmm`", "original's way, `.pbmm`", "≥ 2.0"),
-        ("worker `.tflite` / original's way `.pbmm`: speed", found, "worker, `.tflite`", "original's way, `.pbmm`", "≥ 4"),
+        ("worker / original's way, both `.pbmm`: speed", "worker, `.pbmm`", "original's way, `.pbmm`", "≥ 2.0"),
+        ("worker `.tflite` / original's way `.pbmm`: speed", "worker, `.tflite`", "original's way, `.pbmm`", "≥ 4"),
     ]  # fmt: skip
     same = [
         (a, b, same_texts(found[a][0], found[b][0]))
@@ -87,7 +87,9 @@ def small(quick: bool, rounds: int) -> None:
         stamp(f"{len(clips)} recordings, {seconds:.0f} s, scorer, beam 500", rounds)
         + costs(found, seconds)
         + "\n"
-        + table(["ratio", "median", "goal"], [(name, f"{speed_up(f, a, b):.2f}", goal) for name, f, a, b, goal in ratios])
+        + table(
+            ["ratio", "median", "goal"], [(name, f"{speed_up(found, a, b):.2f}", goal) for name, a, b, goal in ratios]
+        )
         + "\n"
         + table(["same text", "", "recordings"], [(a, b, f"{count} of {len(clips)}") for a, b, count in same])
     )
@@ -206,7 +208,7 @@ def defaults(quick: bool, _rounds: int) -> None:
     }
     found = {}
     for name, (python, engine, model, widths, lengths) in jobs.items():
-        job = {"engine": engine, "model": str(model.path), "scorer": model.scorer and str(model.scorer)}
+        job: dict[str, Any] = {"engine": engine, "model": str(model.path), "scorer": model.scorer and str(model.scorer)}
         job |= {"beams": widths, "pieces": lengths, "quick": quick}
         arguments = [str(ways.HERE / "defaults.py"), json.dumps(job)]
         done = subprocess.run([str(python), *arguments], capture_output=True, text=True, check=True)
@@ -243,7 +245,7 @@ def _long(part: str, minutes: list[int]) -> None:
             f"{length} min", f"{run.peak_mb:.0f}", f"{run.peak_mb / first[0]:.2f}", f"{hourly:.1f}",
             f"{hourly / first[1]:.3f}", f"{clip.seconds / run.wall:.0f}", errors,
         ))  # fmt: skip
-    head = ["recording", "MB at most", "of the first", "CPU-s an hour", "of the first", "times real time", "word errors"]
+    head = ["recording", "MB at most", "ratio", "CPU-s an hour", "ratio", "times real time", "word errors"]
     write(part, stamp("one WAV, small `.tflite`, scorer, beam 500, 2 CPUs", 1) + table(head, rows), rows)
 
 

@@ -9,6 +9,7 @@ import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -123,7 +124,7 @@ def encoded(samples: Samples, extension: str) -> bytes:
     container, codec, rate, layout = FORMS[extension]
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate, layout=layout)
+        stream: Any = output.add_stream(codec, rate=rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate = RATE
         form = stream.codec_context.format or av.AudioFormat("s16")

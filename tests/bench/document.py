@@ -39,4 +39,4 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def machine() -> str:
     """The processor, as the kernel names it, and how many of it."""
     found = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{len(found)} × {found[0] if found else platform.machine()}"
+    return f"{len(found)} CPUs, {found[0] if found else platform.machine()}"

@@ -1,8 +1,8 @@
 """The plan at any size: `make bench-plan`.
 
 Memory and time of `plan` for up to a million keys, then a simulation of what such plans cost. Written to
-docs/benchmarks.md. The listing is S3's XML, made here and read by botocore: no network, so the plan is compared with the fastest listing
-that there can be.
+docs/benchmarks.md. The listing is S3's XML, made here and read by botocore: no network, so the plan is compared with
+the fastest listing that there can be.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import botocore.session
 import simulation
 from botocore.parsers import create_parser
 from document import machine, table, write
+
 from transcription import manifest, planning
 from transcription.bucket import Bucket
 from transcription.planning import Recording
@@ -61,7 +62,7 @@ class Listing:
 
 
 def bucket(count: int) -> Bucket:
-    found = cast(Bucket, Bucket.__new__(Bucket))
+    found = Bucket.__new__(Bucket)
     found.name = "bench"
     found._s3 = Listing(count)
     return found

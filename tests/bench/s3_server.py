@@ -78,7 +78,9 @@ def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answ
     if method == "DELETE":
         del objects[path]
         return Answer(204, {})
-    return Answer(200, {**found.headers, "ETag": f'"{found.etag}"', "Last-Modified": formatdate(usegmt=True)}, found.body)
+    return Answer(
+        200, {**found.headers, "ETag": f'"{found.etag}"', "Last-Modified": formatdate(usegmt=True)}, found.body
+    )
 
 
 def put(path: str, headers: dict[str, str], body: bytes) -> Answer:

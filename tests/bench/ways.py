@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import quote
 
 HERE = Path(__file__).parent
@@ -35,8 +35,8 @@ class Model:
     """A model file, and what goes with it; beam None is the engines' own (500)."""
 
     path: Path
-    scorer: Optional[Path] = None
-    beam: Optional[int] = None
+    scorer: Path | None = None
+    beam: int | None = None
 
     @property
     def is_tflite(self) -> bool:
@@ -54,14 +54,19 @@ class Outcome:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def bare(
-    model: Model, files: Sequence[Path], cpus: str = "0,1", engine: Optional[str] = None, loops: int = 1
-) -> Outcome:
+def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", engine: str | None = None, loops: int = 1) -> Outcome:
     """A loop over local WAVs, or several side by side. engine: a package's name; None: the worker's."""
     engine = engine or ("stt" if model.is_tflite else "deepspeech")
     python = BENCH_PYTHON if engine == "deepspeech-tflite" else WORKER_PYTHON
     module = "deepspeech" if engine == "deepspeech-tflite" else engine
-    arguments = [str(loops), module, str(model.path), str(model.scorer or "none"), str(model.beam or 0), *map(str, files)]
+    arguments = [
+        str(loops),
+        module,
+        str(model.path),
+        str(model.scorer or "none"),
+        str(model.beam or 0),
+        *map(str, files),
+    ]
     found = measured([str(python), str(HERE / "bare.py"), *arguments], {}, cpus, 0)
     texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, found.pop("lines"))}
     return Outcome(texts=texts, **found)

@@ -1,0 +1,75 @@
+"""The parts of the benchmarks that count and do not time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import s3_server
+import simulation
+from word_errors import word_error_rate, word_errors
+
+from transcription import planning
+
+
+@pytest.mark.parametrize(
+    ("heard", "errors"),
+    [
+        ("press one now", 0),
+        ("press now", 1),
+        ("press one one now", 1),
+        ("press two now", 1),
+        ("", 3),
+        ("now one press", 2),
+    ],
+)
+def test_a_word_too_many_too_few_or_wrong_is_one_error(heard: str, errors: int) -> None:
+    assert word_errors("press one now", heard) == errors
+
+
+def test_the_rate_weighs_every_word_alike() -> None:
+    assert word_error_rate([("one", "two"), ("one two three", "one two three")]) == 0.25
+
+
+def test_the_server_keeps_to_the_conditions_of_a_call() -> None:
+    etag = s3_server.answer("PUT", "/b/k", {"x-amz-meta-a": "1"}, b"sound").headers["ETag"]
+    assert s3_server.answer("GET", "/b/k", {"if-match": etag}, b"").body == b"sound"
+    assert s3_server.answer("GET", "/b/k", {"if-match": '"other"'}, b"").status == 412
+    copied = s3_server.answer("PUT", "/b/c", {"x-amz-copy-source": "b/k", "x-amz-copy-source-if-match": etag}, b"")
+    assert copied.status == 200
+    assert s3_server.answer("HEAD", "/b/c", {}, b"").headers["x-amz-meta-a"] == "1"
+    assert s3_server.answer("DELETE", "/b/k", {"if-match": etag}, b"").status == 204
+    assert s3_server.answer("GET", "/b/k", {}, b"").status == 404
+
+
+def test_a_container_is_billed_its_start_and_its_work_and_a_minute_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "RECLAIMS_PER_HOUR", 1e-9)
+    makespan, vcpu_seconds = simulation.billed([[100.0, 50.0]], load=0)
+    assert makespan == 150 + simulation.START
+    assert vcpu_seconds == 2 * makespan
+    monkeypatch.setattr(simulation, "START", 10.0)
+    assert simulation.billed([[1.0]], load=0) == (11, 2 * simulation.MIN_BILLED)
+
+
+def test_what_a_reclaimed_container_had_finished_is_not_paid_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "RECLAIMS_PER_HOUR", 6.0)  # each ten minutes
+    work = [[30.0] * 400]
+    _, vcpu_seconds = simulation.billed(work, load=0)
+    assert 2 * sum(work[0]) < vcpu_seconds < 1.3 * 2 * sum(work[0])
+
+
+def test_the_plan_is_never_behind_a_split_by_count() -> None:
+    results = [result for result in simulation.results(quick=True) if result.files == 1_000]
+    plan, by_count = (next(r for r in results if r.children == 20 and r.way.startswith(way)) for way in ("plan", "by"))
+    assert plan.makespan < by_count.makespan
+    assert plan.billed < by_count.billed
+
+
+def test_the_simulated_recordings_are_as_uneven_as_real_ones() -> None:
+    seconds = sorted(map(planning.audio_seconds, simulation.recordings(1_000)))
+    assert 30 < seconds[500] < 90
+    assert seconds[-1] > 600
