@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
+from functools import partial
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -72,8 +73,11 @@ def unexplained(found: Mapping[str, Set[str]], exceptions: Mapping[str, str]) ->
 def main() -> int:
     exceptions = tomllib.loads((PROJECT / "requirements/audit-exceptions.toml").read_text("utf-8"))
     failed = False
-    for name, audit in {**{name: lambda lock=lock: python_findings(lock) for name, lock in LOCKS.items()},
-                        "npm": npm_findings}.items():  # fmt: skip
+    audits: dict[str, Callable[[], dict[str, Set[str]]]] = {
+        **{name: partial(python_findings, lock) for name, lock in LOCKS.items()},
+        "npm": npm_findings,
+    }
+    for name, audit in audits.items():
         accepted = exceptions.get(name, {})
         try:
             found = audit()

@@ -16,6 +16,10 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "wor
 from harness import ROOT, Bucket, aws_environment, wait_for  # noqa: E402
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fuzz: feeds made-up input; FUZZ=n takes n times as much")
+
+
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
     """The address of an S3 server of our own."""

@@ -14,6 +14,7 @@ from typing import Any, Callable
 from urllib.parse import unquote, urlsplit
 
 import boto3
+from botocore.exceptions import ClientError
 
 DROPS = 20  # in which a slow body arrives
 DROP_SECONDS = 0.05
@@ -107,7 +108,10 @@ class Handler(BaseHTTPRequestHandler):
         if not wanted:
             return None
         bucket, _, key = unquote(self.headers["x-amz-copy-source"]).partition("/")
-        etag: str = self.proxy.s3.head_object(Bucket=bucket, Key=key)["ETag"]
+        try:
+            etag: str = self.proxy.s3.head_object(Bucket=bucket, Key=key)["ETag"]
+        except ClientError:  # the server says what is wrong
+            return None
         return None if etag.strip('"') == wanted.strip('"') else 412
 
     def answer(

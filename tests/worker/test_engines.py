@@ -95,6 +95,20 @@ def test_a_piece_that_crashes_two_engines_fails_and_the_next_is_transcribed(
         assert "temporary message" in text(engines.transcribe(speech(), RATE))
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_an_engine_that_is_killed_while_it_waits_for_work_costs_nothing(busy: bool) -> None:
+    with Engines(SLOW, 2) as engines:
+        engines.facts()
+        assert "temporary message" in text(engines.transcribe(speech(), RATE))
+        time.sleep(1)  # both have loaded their models
+        work = [engines.transcribe(np.tile(speech(), 4), RATE)] if busy else []
+        time.sleep(0.2)
+        idle = min((child.pid for child in multiprocessing.active_children() if child.pid), key=_cpu)
+        os.kill(idle, signal.SIGKILL)
+        work += [engines.transcribe(speech(), RATE) for _ in range(4)]
+        assert all("temporary message" in text(answer) for answer in work)
+
+
 def test_an_engine_that_hangs_is_stopped_and_only_its_recording_rejected(
     engine: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

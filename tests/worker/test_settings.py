@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzzing import bounded
 from harness import ROOT, Bucket
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from transcriber import models, storage
@@ -241,7 +242,8 @@ def test_a_manifest_that_is_none_is_refused_with_its_line(manifest: bytes, reaso
         parse_manifest(manifest)
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.fuzz
+@bounded(200)
 @given(
     st.one_of(
         st.binary(max_size=300),

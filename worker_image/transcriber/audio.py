@@ -24,13 +24,17 @@ from .samples import Samples
 
 # Only containers of sound and video: a playlist (hls, concat, sdp) could make ffmpeg open other files or URLs.
 CONTAINERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,w64,wav,wv"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,rm,tta,voc,w64,"
+    "wav,wv"
 )
 # Whose headers state a duration that can be relied on (an MP3's is often an estimate).
 EXACT_DURATION = ("aiff", "au", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav")
 MAX_HOURS = 24
 
 NOT_AUDIO = "This file is no audio or video that can be read. Upload the original recording."
+UNKNOWN_ENCODING = (
+    "The sound in this file is in an encoding that cannot be read. Convert it to WAV, FLAC or MP3 and upload it again."
+)
 NO_SOUND = "This file holds no sound. Check the recording and upload it again."
 
 
@@ -58,6 +62,8 @@ class Audio:
         stream = self._container.streams.best("audio")
         if stream is None:
             raise Rejected("no-audio", "This file has no sound track. Upload one that has sound.")
+        if stream.codec_context is None:  # ffmpeg knows no decoder: PyAV 15.1 crashes on the first packet
+            raise Rejected("undecodable", UNKNOWN_ENCODING)
         self._stream = cast(AudioStream, stream)
 
     @property
@@ -139,7 +145,8 @@ def _open(source: BinaryIO) -> av.container.InputContainer:
         raise Rejected("empty", "This file is empty. Upload the recording again.")
     source.seek(0)
     try:
-        return av.open(source, mode="r", options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
+        # Not `options`: PyAV 15.1 would pass them to the streams too, and crash if these are found only later (FLV).
+        return av.open(source, mode="r", container_options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         raise Rejected("not-audio", NOT_AUDIO, str(error)) from error
 

@@ -11,6 +11,7 @@ import itertools
 import multiprocessing
 import resource
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from .pieces import Piece, cut
 Source = Union[bytes, str]  # a file's content, or its path when it is large
 BATCH_SECONDS = 120  # how much sound one answer carries at most
 LIMIT_SECONDS = 300.0  # for one answer, thousands of times what decoding takes
+DEAF_SECONDS = 400.0  # beyond it the pool itself hangs
 MEMORY_BYTES = 3 << 30  # of address space
 
 
@@ -44,13 +46,34 @@ class Decoder:
     """The decoding process, for several files at a time."""
 
     def __init__(self) -> None:
-        self._pool = ProcessPool(1, initializer=_limit_memory, context=multiprocessing.get_context("spawn"))
-        self._pool.schedule(_limit_memory)  # a pool starts with its first task
+        self._pool = _started()
+        self._turn = threading.Lock()  # a pool that breaks forgets what waits in it (pebble 5.2.1): ask one at a time
         self._tokens = itertools.count()
 
     def open(self, source: Source, sample_rate: int) -> Decoding:
         """Decode a file to samples of that rate (Hz), piece by piece."""
-        return Decoding(self._pool, next(self._tokens), source, sample_rate)
+        return Decoding(self, next(self._tokens), source, sample_rate)
+
+    def ask(self, token: int, source: Source | None, sample_rate: int, skip: int) -> Batch:
+        """Let the process decode on; one that died while it waited is started anew first.
+
+        Raises:
+            TimeoutError, ProcessExpired: it hangs, or dies.
+            TemporaryError: it cannot be started, or does not answer.
+        """
+        with self._turn:
+            if not self._pool.active:
+                self._pool = _started()
+            try:
+                asked = self._pool.schedule(_next_batch, args=[token, source, sample_rate, skip], timeout=LIMIT_SECONDS)
+                batch: Batch = asked.result(DEAF_SECONDS)
+            except TimeoutError as error:
+                if asked.done():  # the pool has stopped the process
+                    raise
+                raise TemporaryError("The decoder does not answer any more") from error
+            except RuntimeError as error:  # BrokenProcessPool is one, too
+                raise TemporaryError("The decoder died while it waited for work, or cannot be started") from error
+        return batch
 
     def __enter__(self) -> Decoder:
         return self
@@ -62,11 +85,17 @@ class Decoder:
         self._pool.join()
 
 
+def _started() -> ProcessPool:
+    pool = ProcessPool(1, initializer=_limit_memory, context=multiprocessing.get_context("spawn"))
+    pool.schedule(_limit_memory)  # a pool starts with its first task
+    return pool
+
+
 class Decoding:
     """One file on its way through the decoder."""
 
-    def __init__(self, pool: ProcessPool, token: int, source: Source, sample_rate: int) -> None:
-        self._pool = pool
+    def __init__(self, decoder: Decoder, token: int, source: Source, sample_rate: int) -> None:
+        self._decoder = decoder
         self._token = token
         self._source = source
         self._rate = sample_rate
@@ -83,7 +112,7 @@ class Decoding:
         """
         while True:
             try:
-                batch = self._ask()
+                batch = self._decoder.ask(self._token, None if self._known else self._source, self._rate, self._had)
             except _Unknown:  # another file has crashed the process since
                 self._known = False
                 continue
@@ -99,15 +128,6 @@ class Decoding:
             self._known = True
             self._had += len(batch.pieces)
             return batch
-
-    def _ask(self) -> Batch:
-        source = None if self._known else self._source
-        arguments = [self._token, source, self._rate, self._had]
-        try:
-            batch: Batch = self._pool.schedule(_next_batch, args=arguments, timeout=LIMIT_SECONDS).result()
-        except RuntimeError as error:  # BrokenProcessPool is one, too
-            raise TemporaryError("The decoder died while it waited for work, or cannot be started") from error
-        return batch
 
 
 class _Unknown(Exception):

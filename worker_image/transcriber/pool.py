@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 import time
+from collections import deque
 from concurrent.futures import Future, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
@@ -22,6 +25,9 @@ from .samples import Samples
 # A piece may take this long; far beyond what the slowest engine needs on a busy machine, so it hangs.
 LIMIT_SECONDS = 120.0
 LIMIT_PER_SECOND = 30.0
+ATTEMPTS = 2  # at a piece, before it is taken for what crashes or hangs the engine
+# A pool that breaks forgets what it has not handed to its process yet (pebble 5.2.1): give it one piece at a time.
+AT_HAND = 1
 # An engine inside of native code hears no SIGTERM and has nothing to tidy up: kill it soon.
 CONSTS.term_timeout = 0.2
 
@@ -38,6 +44,42 @@ class TimedRecognition:
     compute_seconds: float  # CPU time of the engine's process
 
 
+class _EngineProcess:
+    """One engine in a pool of its own, started anew when it died.
+
+    In a pool of several, a process that is killed while it waits for work can hold the lock on the work: then
+    the others wait for ever (pebble 5.2.1). A pool of one breaks instead, and that can be mended.
+    """
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._spec = spec
+        self._pool = self._start()
+        self.loaded: Future[EngineFacts] = self._pool.schedule(_describe)  # a pool starts with its first task
+        self.at_hand = 0  # pieces
+
+    def schedule(self, samples: Samples, limit: float) -> Future[TimedRecognition]:
+        try:
+            return self._pool.schedule(_transcribe, args=[samples], timeout=limit)
+        except RuntimeError:
+            self._pool = self._start()
+            return self._pool.schedule(_transcribe, args=[samples], timeout=limit)
+
+    def stop(self) -> None:
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+    def _start(self) -> ProcessPool:
+        return ProcessPool(1, initializer=_load, initargs=[self._spec], context=multiprocessing.get_context("spawn"))
+
+
+@dataclass
+class _Task:
+    samples: Samples
+    limit: float  # seconds
+    answer: Future[TimedRecognition]
+    attempts: int = 0
+
+
 class Engines:
     """The running engines of this container.
 
@@ -46,10 +88,10 @@ class Engines:
     """
 
     def __init__(self, spec: EngineSpec, count: int) -> None:
-        self._pool = ProcessPool(
-            count, initializer=_load, initargs=[spec], context=multiprocessing.get_context("spawn")
-        )
-        self._facts = self._pool.schedule(_describe)
+        self._engines = [_EngineProcess(spec) for _ in range(count)]
+        self._waiting: deque[_Task] = deque()
+        self._changing = threading.RLock()
+        self._stopped = False
         self._loaded = f"model {spec.model}" + (f" and scorer {spec.scorer}" if spec.scorer else "")
 
     def facts(self) -> EngineFacts:
@@ -59,36 +101,53 @@ class Engines:
             ConfigError: model or scorer cannot be used.
         """
         try:
-            facts: EngineFacts = self._facts.result()
+            return self._engines[0].loaded.result()
         except (BrokenProcessPool, ProcessExpired) as error:
             raise ConfigError(f"The engine crashes when it loads {self._loaded}: one of them is damaged") from error
-        return facts
 
     def transcribe(self, samples: Samples, sample_rate: int) -> Future[TimedRecognition]:
         """Recognise one piece in the background: int16 mono samples of shape (n,).
 
         The result raises Rejected if engines crash or hang on it twice, TemporaryError if they are killed.
         """
-        answer: Future[TimedRecognition] = Future()
-        self._attempt(samples, LIMIT_SECONDS + LIMIT_PER_SECOND * len(samples) / sample_rate, answer, again=True)
-        return answer
+        limit = LIMIT_SECONDS + LIMIT_PER_SECOND * len(samples) / sample_rate
+        task = _Task(samples, limit, Future())
+        with self._changing:
+            self._waiting.append(task)
+            self._hand_out()
+        return task.answer
 
-    def _attempt(self, samples: Samples, limit: float, answer: Future[TimedRecognition], again: bool) -> None:
-        def done(attempt: Future[TimedRecognition]) -> None:
-            error = None if attempt.cancelled() else attempt.exception()
-            if attempt.cancelled():
-                answer.cancel()
-            elif error is None:
-                answer.set_result(attempt.result())
-            elif isinstance(error, (ProcessExpired, TimeoutError)) and again:
-                self._attempt(samples, limit, answer, again=False)
+    def _hand_out(self) -> None:
+        """Give what waits to the engines that have least at hand."""
+        while self._waiting and not self._stopped:
+            engine = min(self._engines, key=lambda engine: engine.at_hand)
+            if engine.at_hand >= AT_HAND:
+                return
+            task = self._waiting.popleft()
+            task.attempts += 1
+            engine.at_hand += 1
+            try:
+                attempt = engine.schedule(task.samples, task.limit)
+            except (RuntimeError, OSError) as error:  # no process can be started
+                engine.at_hand -= 1
+                task.answer.set_exception(TemporaryError(f"The engines are gone: {error}"))
             else:
-                answer.set_exception(_meaning(error))
+                attempt.add_done_callback(partial(self._done, engine, task))
 
-        try:
-            self._pool.schedule(_transcribe, args=[samples], timeout=limit).add_done_callback(done)
-        except RuntimeError as error:  # the pool is broken or stopped
-            answer.set_exception(TemporaryError(f"The engines are gone: {error}"))
+    def _done(self, engine: _EngineProcess, task: _Task, attempt: Future[TimedRecognition]) -> None:
+        error = None if attempt.cancelled() else attempt.exception()
+        again = isinstance(error, (ProcessExpired, TimeoutError, BrokenProcessPool)) and task.attempts < ATTEMPTS
+        with self._changing:
+            engine.at_hand -= 1
+            if again:
+                self._waiting.appendleft(task)
+            self._hand_out()
+        if attempt.cancelled():
+            task.answer.cancel()
+        elif error is None:
+            task.answer.set_result(attempt.result())
+        elif not again:
+            task.answer.set_exception(_meaning(error))
 
     def __enter__(self) -> Engines:
         return self
@@ -96,8 +155,9 @@ class Engines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        self._stopped = True
+        for engine in self._engines:
+            engine.stop()
 
 
 def _meaning(error: BaseException) -> BaseException:
