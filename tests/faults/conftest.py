@@ -1,0 +1,46 @@
+"""The deployed template with workers that faults can be brought upon."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent
+sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "worker")]
+
+from injection import FaultyWorkers  # noqa: E402
+from ledger import Ledger  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> FaultyWorkers:
+    return FaultyWorkers(folder=tmp_path_factory.mktemp("workers"))
+
+
+@pytest.fixture(scope="session")
+def aws(workers: FaultyWorkers) -> Iterator[Any]:
+    from local_aws import server
+
+    with server.running(workers, slots=3, stop_timeout=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def deployed(aws: Any, stack: Any) -> Iterator[Any]:
+    """This process as a task of the deployed environment, for as long as a module's tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in aws.environment.items():
+            patch.setenv(name, value)
+        for option, value in stack.airflow_options.items():
+            patch.setenv(f"AIRFLOW__{option.replace('.', '__').upper()}", str(value))
+        patch.setattr("airflow.providers.amazon.aws.links.batch.BatchJobDetailsLink.persist", lambda **_: None)
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def ledger(aws: Any, deployed: Any) -> Ledger:
+    return Ledger(aws.client("s3"), deployed.outputs["BucketName"])
