@@ -59,8 +59,8 @@ class Bucket:
                 datetime.fromisoformat(uploaded) if uploaded else recording.uploaded,
             )
 
-    def write_manifests(self, prefix: str, bodies: list[bytes]) -> None:
-        """Put a run's manifests, and delete those that an earlier plan of the run left."""
+    def write_manifests(self, prefix: str, bodies: Iterable[bytes]) -> None:
+        """Put a run's manifests as they are made, and delete those that an earlier plan of the run left."""
         self.delete(prefix)
 
         def put(numbered: tuple[int, bytes]) -> None:

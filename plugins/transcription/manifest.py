@@ -18,15 +18,31 @@ DIGEST_LENGTH = 16
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """All that the worker needs to know of one recording."""
+    """All that the worker needs to know of one recording.
+
+    A million of them must fit in a small MWAA worker, so what follows from another field is none of its own.
+    """
 
     source_key: str
     source_etag: str
     source_size: int
     uploaded: datetime
     transcript_key: str
-    processed_key: str
-    failed_key: str
+
+    @property
+    def name(self) -> str:
+        """The source key without `input/` or `processed/`."""
+        return self.source_key.partition("/")[2]
+
+    @property
+    def processed_key(self) -> str:
+        """Where the audio goes once its transcript is safe."""
+        return layout.PROCESSED + self.name
+
+    @property
+    def failed_key(self) -> str:
+        """Where the audio goes if it can never be transcribed."""
+        return layout.FAILED + self.name
 
     @property
     def error_key(self) -> str:

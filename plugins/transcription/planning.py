@@ -83,8 +83,6 @@ def manifest_lines(recordings: Iterable[Recording]) -> tuple[list[Line], list[Un
             source_size=recording.size,
             uploaded=recording.uploaded,
             transcript_key=transcript,
-            processed_key=layout.PROCESSED + name,
-            failed_key=layout.FAILED + name,
         )
         longest = max(line.error_key, line.transcript_key + layout.CAPTION_SUFFIXES[0], line.processed_key, key=_bytes)
         if _bytes(longest) > layout.MAX_KEY_BYTES:

@@ -63,6 +63,7 @@ def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
             left.append(item)
     _report_waiting(recordings, options)
     lines, unplanned = planning.manifest_lines(recordings)
+    del recordings  # up to a million of them
     left += unplanned
     for item in islice(left, _NAMED):
         log.warning("Left alone: %r: %s.", item.key, item.reason)
@@ -76,10 +77,10 @@ def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
         max_instances=params["max_instances"],
         audio_minutes_per_child=params["audio_minutes_per_child"],
     )
-    bodies = [manifest.to_bytes(share) for share in planning.split(lines, children)]
+    shares = planning.split(lines, children)
     summary = {
         "manifest_prefix": prefix,
-        "digest": manifest.digest(bodies),
+        "digest": manifest.digest(map(manifest.to_bytes, shares)),
         "files": len(lines),
         "children": children,
         "left_alone": len(left),
@@ -88,7 +89,7 @@ def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
         "dry_run": params["dry_run"],
     }
     if not params["dry_run"]:
-        bucket.write_manifests(prefix, bodies)
+        bucket.write_manifests(prefix, map(manifest.to_bytes, shares))
     log.info(
         "%(files)d recordings, about %(estimated_audio_hours)s hours of audio, for %(children)d children; "
         "about %(estimated_usd)s US dollars of compute.",

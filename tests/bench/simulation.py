@@ -45,7 +45,7 @@ def recordings(count: int) -> list[Line]:
     chance = random.Random(7)  # noqa: S311
     moment = datetime(2026, 11, 20)
     return [
-        Line(f"input/{number}.wav", "", int(32_000 * min(chance.lognormvariate(4, 1.5), HOUR)), moment, "", "", "")
+        Line(f"input/{number}.wav", "", int(32_000 * min(chance.lognormvariate(4, 1.5), HOUR)), moment, "")
         for number in range(count)
     ]
 

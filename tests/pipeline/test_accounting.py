@@ -10,7 +10,7 @@ from transcription.accounting import Evidence, Totals, outcome
 from transcription.manifest import Line
 
 RUN = "child_job_input/run/"
-LINE = Line("input/a.wav", "new", 7, datetime(2026, 11, 20, tzinfo=UTC), "output/a", "processed/a.wav", "failed/a.wav")
+LINE = Line("input/a.wav", "new", 7, datetime(2026, 11, 20, tzinfo=UTC), "output/a")
 IN_PLACE = replace(LINE, source_key="processed/a.wav")
 MADE = {
     "source-etag": "new",

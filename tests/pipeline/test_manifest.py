@@ -17,7 +17,7 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def line(name: str) -> Line:
-    return Line(f"input/{name}", "etag", 7, NOON, f"output/{name}", f"processed/{name}", f"failed/{name}")
+    return Line(f"input/{name}", "etag", 7, NOON, f"output/{name}")
 
 
 def test_the_examples_that_the_worker_is_tested_with_are_what_the_plan_writes() -> None:

@@ -58,9 +58,8 @@ def test_a_manifest_line_has_every_key_that_the_worker_needs() -> None:
         source_size=7,
         uploaded=NOON,
         transcript_key="output/sub/talk.v1",
-        processed_key="processed/sub/talk.v1.wav",
-        failed_key="failed/sub/talk.v1.wav",
     )
+    assert (line.processed_key, line.failed_key) == ("processed/sub/talk.v1.wav", "failed/sub/talk.v1.wav")
 
 
 def test_a_recording_in_processed_is_transcribed_again_in_place() -> None:
