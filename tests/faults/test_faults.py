@@ -1,7 +1,7 @@
 """Every fault at every step of a recording's life: nothing is lost, nothing done twice, no job doubled.
 
 All runs are planned first and share the machine, each with its own folder of recordings and its own fault. FAULT_ROUNDS
-repeats everything, FAULT_TABLE names a page to write the table into.
+repeats everything, FAULT_ONLY takes those whose names start so, FAULT_TABLE names a page to write the table into.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -233,16 +234,15 @@ def set_network(stage: Stage) -> None:
             scenario.trials.append(Trial(fault, step, [name], ("failed",) if step in BAD_STEPS else ("processed",)))
 
 
-def set_owners(stage: Stage, round_: int) -> None:
-    """The owner replaces or deletes a recording, right before a step is done or right after it."""
+def set_owners(stage: Stage) -> None:
+    """The owner replaces or deletes a recording, right before a step is done and right after it."""
     scenario, folder = stage.scenario([0], audio_minutes_per_child=1, max_instances=2)
-    for number, step in enumerate(LIFE[1:]):
-        for fault, deed in (("source replaced", replace), ("source deleted", remove)):
-            name = stage.victim(folder, step, 2 * number + (deed is remove))
-            after = (round_ + number) % 2 == 1
-            scenario.worker.wire.append(wire_fault(step, name, deed(stage.ledger, name), after=after))
-            ends = ("processed",) if deed is replace else ("", "processed", "failed")
-            scenario.trials.append(Trial(fault, step, [name], ends))
+    cases = product(LIFE[1:], (("source replaced", replace), ("source deleted", remove)), (False, True))
+    for number, (step, (fault, deed), after) in enumerate(cases):
+        name = stage.victim(folder, step, number)
+        scenario.worker.wire.append(wire_fault(step, name, deed(stage.ledger, name), after=after))
+        ends = ("processed",) if deed is replace else ("", "processed", "failed")
+        scenario.trials.append(Trial(fault, step, [name], ends))
 
 
 def replace(ledger: Ledger, name: str) -> Callable[[], None]:
@@ -277,8 +277,10 @@ def aftermath(aws: Any, workers: FaultyWorkers, ledger: Ledger) -> Iterator[list
             set_disk_full(stage)
             set_manifests(stage)
             set_network(stage)
-            set_owners(stage, round_)
+            set_owners(stage)
             set_outage(stage)
+        only = os.environ.get("FAULT_ONLY", "")
+        stage.scenarios = [case for case in stage.scenarios if case.trials[0].fault.startswith(only)]
         play(stage.scenarios, ledger)
         if "FAULT_TABLE" in os.environ:
             write_table(Path(os.environ["FAULT_TABLE"]), table(stage.scenarios))
@@ -367,5 +369,5 @@ def test_batch_retries_what_a_retry_can_cure_and_nothing_else(aftermath: list[Sc
 def test_a_run_that_is_planned_again_plans_only_what_is_left(aftermath: list[Scenario]) -> None:
     again = [scenario for scenario in aftermath if scenario.left]
     assert [scenario.planned_again for scenario in again] == [scenario.left for scenario in again]
-    assert len(again) > 3
-    assert any(scenario.left < scenario.files for scenario in again)
+    assert again or "FAULT_ONLY" in os.environ
+    assert "FAULT_ONLY" in os.environ or any(scenario.left < scenario.files for scenario in again)

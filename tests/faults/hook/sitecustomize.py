@@ -19,7 +19,7 @@ WAV_HEADER = 44
 
 def commit(deed: str) -> None:
     if deed == "memory":
-        from transcriber import decoder
+        from transcriber import decoder  # type: ignore[import-not-found]
 
         decoder._some = lambda *_: bytearray(8 << 30)  # more than the decoder may have
         return
@@ -40,7 +40,7 @@ def failing(function: Callable[..., Any], fault: dict[str, Any], is_victim: Call
 
 
 def install(fault: dict[str, Any]) -> None:
-    from transcriber import decoder, pool
+    from transcriber import decoder, pool  # type: ignore[import-not-found]
 
     size = fault["size"]
     if fault["function"] == "engine":
