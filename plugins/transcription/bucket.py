@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import batched
 from typing import IO, Any, TypeVar
 
@@ -43,7 +43,9 @@ class Bucket:
         """Every object under the prefix, page after page, in key order; folder markers too."""
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
             for item in page.get("Contents", ()):
-                yield Recording(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
+                # As UTC proper: botocore's moments have a time zone object each, of 400 bytes.
+                uploaded = item["LastModified"].astimezone(UTC)
+                yield Recording(item["Key"], item["ETag"].strip('"'), item["Size"], uploaded)
 
     def with_upload_time(self, processed: Iterable[Recording]) -> Iterator[Recording]:
         """Recordings of `processed/` with the time at which the user uploaded them.
