@@ -23,7 +23,7 @@ from typing import Any
 
 import corpus
 import ways
-from document import machine, table, write
+from document import DEPLOY, machine, table, write
 from ways import Model, Outcome
 from word_errors import word_error_rate
 
@@ -32,6 +32,9 @@ TFLITE = Model(ways.SMALL / "asterisk-en.tflite", SCORER)
 PBMM = Model(ways.SMALL / "asterisk-en.pbmm", SCORER)
 FULL_SIZE = Model(ways.FULL_SIZE)
 LATENCY = 0.1  # seconds
+# As docs/deploy.md has them.
+TWO_ENGINES = 1.75  # times one
+ON_DEMAND, SPOT = 0.09985, 0.031  # USD a child-hour
 
 Rounds = dict[str, list[Outcome]]
 
@@ -219,6 +222,7 @@ def defaults(quick: bool, _rounds: int) -> None:
         if result["pieces"]:
             body += piece_table(result["pieces"]) + "\n"
     write("defaults", body, found)
+    write("costs", stamp("full-size `.tflite` in stt, no scorer", 1) + cost_table(found), None, DEPLOY)
 
 
 def long(quick: bool, _rounds: int) -> None:
@@ -335,6 +339,18 @@ def beam_table(rows: list[dict[str, Any]]) -> str:
         [(row["beam"], f"{row['rtf']:.4f}", f"{row['same']:.0%}",
           *(f"{row['errors'][name]:.1%}" for name in conditions)) for row in rows],
     )  # fmt: skip
+
+
+def cost_table(found: dict[str, Any]) -> str:
+    """What 1,000 hours of audio cost on Fargate, by the prices and the formula of docs/deploy.md."""
+    rows = []
+    for row in found["full-size, `.tflite` in stt"]["beams"]:
+        hours = 1000 * row["rtf"] / TWO_ENGINES
+        rows.append((
+            row["beam"], f"{row['rtf']:.3f}", f"{hours:.0f}", f"{hours * ON_DEMAND:.2f}", f"{hours * SPOT:.2f}",
+            f"{hours / 20:.1f} hours",
+        ))  # fmt: skip
+    return table(["beam", "RTF", "child-hours", "USD on demand", "USD on Spot", "20 children take"], rows)
 
 
 def piece_table(rows: list[dict[str, Any]]) -> str:

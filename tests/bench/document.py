@@ -1,33 +1,35 @@
-"""docs/benchmarks.md: prose by hand, and between two markers each what was measured."""
+"""docs/benchmarks.md and docs/deploy.md: prose by hand, and between two markers each what was measured."""
 
 from __future__ import annotations
 
 import json
 import platform
 import re
+import resource
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
+DEPLOY = ROOT / "docs" / "deploy.md"
 RESULTS = ROOT / ".local" / "bench"
 
 
-def write(part: str, body: str, facts: Any) -> None:
+def write(part: str, body: str, facts: Any, page: Path = PAGE) -> None:
     """Put a part's tables into the page and its figures beside the run's others."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{part}.json").write_text(json.dumps(facts, indent=1))
-    page = PAGE.read_text("utf-8")
+    text = page.read_text("utf-8")
     found = re.sub(
         rf"(<!-- {part} -->\n).*?(<!-- end of {part} -->)",
         lambda parts: f"{parts[1]}{body.strip()}\n\n{parts[2]}",
-        page,
+        text,
         flags=re.DOTALL,
     )
-    if f"<!-- {part} -->" not in page:
-        raise ValueError(f"{PAGE} has no place for {part}")
-    PAGE.write_text(found, "utf-8")
+    if f"<!-- {part} -->" not in text:
+        raise ValueError(f"{page} has no place for {part}")
+    page.write_text(found, "utf-8")
     print(f"\n## {part}\n\n{body}", flush=True)
 
 
@@ -37,6 +39,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def machine() -> str:
-    """The processor, as the kernel names it, and how many of it."""
+    """The processors, and how much of them other programs took since this one was started: it spoils wall times."""
     found = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{len(found)} CPUs, {found[0] if found else platform.machine()}"
+    busy, total, own = (now - before for now, before in zip(_cpu_seconds(), _AT_START))
+    others = max(0.0, busy - own) / max(total, 1e-9)
+    return (
+        f"{len(found)} CPUs ({found[0] if found else platform.machine()}), {others:.0%} of them taken by other programs"
+    )
+
+
+def _cpu_seconds() -> tuple[float, float, float]:
+    """Of all CPUs: busy, and altogether; and of this program and what it started and has ended."""
+    fields = [int(field) / 100 for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(fields) - idle, sum(fields), sum(one.ru_utime + one.ru_stime for one in used)
+
+
+_AT_START = _cpu_seconds()
