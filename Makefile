@@ -31,6 +31,8 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 	$(call environment,infra,3.12,$<)
 .venv/worker/lock: requirements/worker.lock | $(UV)
 	$(call environment,worker,3.9,$<)
+.venv/audit/lock: requirements/audit.lock | $(UV)
+	$(call environment,audit,3.12,$<)
 
 define environment
 	@echo "Making the environment .venv/$(1) (Python $(2))"
@@ -103,12 +105,25 @@ test: setup build/cdk.out/manifest.json ## All tests
 	@$(AIRFLOW) -m pytest tests --ignore tests/worker
 	@$(WORKER) -m pytest tests/worker
 
+.PHONY: faults
+faults: setup build/cdk.out/manifest.json ## Make everything fail at every step; writes docs/faults.md
+	@FAULT_TABLE=docs/faults.md $(AIRFLOW) -m pytest -s -p no:logging tests/faults/test_faults.py
+
+.PHONY: fuzz
+fuzz: setup ## Fuzz the decoder and the manifest reader for longer (FUZZ=100)
+	@FUZZ=$(or $(FUZZ),100) $(WORKER) -m pytest -m fuzz tests/worker
+
+.PHONY: audit
+audit: .venv/audit/lock .venv/infra/lock ## Known vulnerabilities of all locks, where their databases can be reached
+	@.venv/audit/bin/python requirements/audit.py
+
 .PHONY: check
-check: setup build/cdk.out/manifest.json ## Lint, types, the template by cfn-lint and cdk-nag, dead links
+check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by cfn-lint and cdk-nag, audit, dead links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
 	@$(AIRFLOW) -m mypy plugins/transcription dags infra/local_aws infra/leftovers.py tests/pipeline tests/local_aws
 	@MYPYPATH=tests/infra $(AIRFLOW) -m mypy tests/infra
+	@MYPYPATH=tests/worker:tests/faults $(AIRFLOW) -m mypy tests/faults requirements/audit.py
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy worker_image/transcriber
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
@@ -125,5 +140,6 @@ lock: | $(UV) ## Resolve the lock files anew from the .in files
 	$(LOCK) --universal requirements/uv.in -o requirements/uv.lock
 	$(LOCK) --python-version 3.12 --constraint requirements/constraints-3.3.1.txt requirements/airflow.in -o requirements/airflow.lock
 	$(LOCK) --python-version 3.12 requirements/infra.in -o requirements/infra.lock
+	$(LOCK) --python-version 3.12 requirements/audit.in -o requirements/audit.lock
 	$(LOCK) --python-version 3.9 worker_image/requirements.in -o worker_image/requirements.lock
 	$(LOCK) --python-version 3.9 --constraint worker_image/requirements.lock requirements/worker.in -o requirements/worker.lock
