@@ -31,6 +31,10 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 	$(call environment,infra,3.12,$<)
 .venv/worker/lock: requirements/worker.lock | $(UV)
 	$(call environment,worker,3.9,$<)
+.venv/bench/lock: requirements/bench.lock | $(UV)
+	$(call environment,bench,3.9,$<)
+.venv/peers/lock: requirements/peers.lock | $(UV)
+	$(call environment,peers,3.12,$<)
 .venv/audit/lock: requirements/audit.lock | $(UV)
 	$(call environment,audit,3.12,$<)
 
@@ -117,6 +121,14 @@ fuzz: setup ## Fuzz the decoder and the manifest reader for longer (FUZZ=100)
 audit: .venv/audit/lock .venv/infra/lock ## Known vulnerabilities of all locks, where their databases can be reached
 	@.venv/audit/bin/python requirements/audit.py
 
+.PHONY: bench
+bench: setup .venv/bench/lock .venv/peers/lock ## Compare speed and words; writes docs/benchmarks.md (QUICK=1: does it work?)
+	@$(WORKER) tests/bench $(if $(QUICK),--quick)
+
+.PHONY: bench-plan
+bench-plan: setup ## Plan up to a million recordings, simulate the costs; writes docs/benchmarks.md (QUICK=1: fewer)
+	@PYTHONPATH=plugins $(AIRFLOW) tests/bench/plan.py $(if $(QUICK),--quick)
+
 .PHONY: check
 check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by cfn-lint and cdk-nag, audit, dead links
 	@$(AIRFLOW) -m ruff check .
@@ -140,6 +152,8 @@ lock: | $(UV) ## Resolve the lock files anew from the .in files
 	$(LOCK) --universal requirements/uv.in -o requirements/uv.lock
 	$(LOCK) --python-version 3.12 --constraint requirements/constraints-3.3.1.txt requirements/airflow.in -o requirements/airflow.lock
 	$(LOCK) --python-version 3.12 requirements/infra.in -o requirements/infra.lock
+	$(LOCK) --python-version 3.9 --no-deps requirements/bench.in -o requirements/bench.lock
+	$(LOCK) --python-version 3.12 requirements/peers.in -o requirements/peers.lock
 	$(LOCK) --python-version 3.12 requirements/audit.in -o requirements/audit.lock
 	$(LOCK) --python-version 3.9 worker_image/requirements.in -o worker_image/requirements.lock
 	$(LOCK) --python-version 3.9 --constraint worker_image/requirements.lock requirements/worker.in -o requirements/worker.lock
