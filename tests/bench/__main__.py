@@ -227,7 +227,7 @@ def defaults(quick: bool, _rounds: int) -> None:
 
 def long(quick: bool, _rounds: int) -> None:
     """Memory and cost of long recordings."""
-    minutes = [5, 10] if quick else [10, 60, 120]
+    minutes = [5, 10] if quick else [10, 60]
     _long("long", minutes)
 
 
