@@ -32,7 +32,8 @@ def test_the_message_of_a_failed_run_says_so_and_what_to_do() -> None:
 
 
 def test_the_figures_and_the_message_reach_cloudwatch_and_sns(aws: Any, configured: Any) -> None:
-    sqs, sns, options = aws.client("sqs"), aws.client("sns"), settings.load()
+    sqs, sns = aws.client("sqs"), aws.client("sns")
+    options = replace(settings.load(), metrics_namespace="Reporting")  # other tests publish in the deployed one
     queue = sqs.create_queue(QueueName="reports")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     sns.subscribe(TopicArn=options.notification_topic_arn, Protocol="sqs", Endpoint=arn)
