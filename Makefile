@@ -106,7 +106,8 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 
 .PHONY: test
 test: setup build/cdk.out/manifest.json ## All tests
-	@$(AIRFLOW) -m pytest tests --ignore tests/worker
+	@$(AIRFLOW) -m pytest tests --ignore tests/worker --ignore tests/faults
+	@$(AIRFLOW) -m pytest -p no:logging tests/faults
 	@$(WORKER) -m pytest tests/worker
 
 .PHONY: faults
