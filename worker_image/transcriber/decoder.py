@@ -14,10 +14,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Union
+from typing import Any, BinaryIO, Union
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -55,24 +56,35 @@ class Decoder:
         return Decoding(self, next(self._tokens), source, sample_rate)
 
     def ask(self, token: int, source: Source | None, sample_rate: int, skip: int) -> Batch:
-        """Let the process decode on; one that died while it waited is started anew first.
+        """Let the process decode on; one that died while it waited for work is started anew.
 
         Raises:
             TimeoutError, ProcessExpired: it hangs, or dies.
             TemporaryError: it cannot be started, or does not answer.
         """
         with self._turn:
-            if not self._pool.active:
+            try:
+                return self._ask(token, source, sample_rate, skip)
+            except _Dead:
                 self._pool = _started()
             try:
-                asked = self._pool.schedule(_next_batch, args=[token, source, sample_rate, skip], timeout=LIMIT_SECONDS)
-                batch: Batch = asked.result(DEAF_SECONDS)
-            except TimeoutError as error:
-                if asked.done():  # the pool has stopped the process
-                    raise
-                raise TemporaryError("The decoder does not answer any more") from error
-            except RuntimeError as error:  # BrokenProcessPool is one, too
-                raise TemporaryError("The decoder died while it waited for work, or cannot be started") from error
+                return self._ask(token, source, sample_rate, skip)
+            except _Dead as error:
+                raise TemporaryError("The decoder died while it waited for work, twice") from error
+
+    def _ask(self, *arguments: Any) -> Batch:
+        try:
+            asked = self._pool.schedule(_next_batch, args=list(arguments), timeout=LIMIT_SECONDS)
+        except RuntimeError as error:
+            raise _Dead from error
+        try:
+            batch: Batch = asked.result(DEAF_SECONDS)
+        except BrokenProcessPool as error:
+            raise _Dead from error
+        except TimeoutError as error:
+            if asked.done():  # the pool has stopped the process
+                raise
+            raise TemporaryError("The decoder does not answer any more") from error
         return batch
 
     def __enter__(self) -> Decoder:
@@ -128,6 +140,10 @@ class Decoding:
             self._known = True
             self._had += len(batch.pieces)
             return batch
+
+
+class _Dead(Exception):
+    """The process died while it had nothing to do."""
 
 
 class _Unknown(Exception):

@@ -21,7 +21,13 @@ def commit(deed: str) -> None:
     if deed == "memory":
         from transcriber import decoder  # type: ignore[import-not-found]
 
-        decoder._some = lambda *_: bytearray(8 << 30)  # more than the decoder may have
+        whole = decoder._some
+
+        def hungry(*_: Any) -> bytearray:
+            decoder._some = whole  # the next recording is none of its business
+            return bytearray(8 << 30)  # more than the decoder may have
+
+        decoder._some = hungry
         return
     os.kill(os.getpid(), getattr(signal, deed))
     signal.pause()
