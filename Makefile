@@ -20,7 +20,7 @@ help: ## Show this list
 ## Environments: one a lock file, made anew when the lock changes
 
 .PHONY: setup
-setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three Python environments
+setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock .venv/wheels/lock ## Make the three Python environments
 
 .venv/uv/bin/uv: requirements/uv.lock
 	@sh requirements/fetch-uv.sh
@@ -37,6 +37,14 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 	$(call environment,peers,3.12,$<)
 .venv/audit/lock: requirements/audit.lock | $(UV)
 	$(call environment,audit,3.12,$<)
+
+# What the worker's image installs, as files: the test of its Dockerfile's steps takes them from here.
+.venv/wheels/lock: worker_image/requirements.lock .venv/worker/lock
+	@echo "Downloading the packages of the worker's image"
+	@rm -rf $(@D)
+	@"$$($(WORKER) -c 'import sys; print(sys.base_prefix)')/bin/python3.9" -m pip download -qq --no-cache-dir \
+		--disable-pip-version-check --require-hashes --only-binary :all: --dest $(@D) -r $<
+	@cp $< $@
 
 define environment
 	@echo "Making the environment .venv/$(1) (Python $(2))"
@@ -136,6 +144,7 @@ check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by c
 	@$(AIRFLOW) -m ruff format --check .
 	@$(AIRFLOW) -m mypy plugins/transcription dags infra/local_aws infra/leftovers.py tests/pipeline tests/local_aws
 	@MYPYPATH=tests/infra $(AIRFLOW) -m mypy tests/infra
+	@MYPYPATH=tests/image $(AIRFLOW) -m mypy tests/image
 	@MYPYPATH=tests/worker:tests/faults $(AIRFLOW) -m mypy tests/faults requirements/audit.py
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy worker_image/transcriber

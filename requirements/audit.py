@@ -51,7 +51,7 @@ def last_line(text: str) -> str:
 def npm_findings() -> dict[str, Set[str]]:
     """What is known of the packages of infra/package-lock.json."""
     npm = [str(NODE / "bin/node"), str(NODE / "lib/node_modules/npm/bin/npm-cli.js")]
-    command = [*npm, "audit", "--package-lock-only", "--json"]
+    command = [*npm, "audit", "--package-lock-only", "--json", "--cache", str(PROJECT / ".venv/npm")]
     answer = subprocess.run(command, cwd=PROJECT / "infra", capture_output=True, text=True)
     try:
         packages = json.loads(answer.stdout)["vulnerabilities"]

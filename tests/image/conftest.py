@@ -1,0 +1,69 @@
+"""The worker's image, built from its Dockerfile in a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # what stands beside this file
+
+from dockerfile import Image, build
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONTEXT = PROJECT / "worker_image"
+
+# Programs and data of Debian's package managers, as `dpkg -L apt dpkg` names them in Debian 12.
+PACKAGE_MANAGERS = (
+    "usr/bin/apt", "usr/bin/apt-get", "usr/bin/apt-key", "usr/lib/apt/methods/http", "etc/apt/sources.list",
+    "var/lib/apt/lists/lock", "var/cache/apt/pkgcache.bin", "usr/bin/dpkg", "usr/bin/dpkg-deb", "usr/bin/dpkg-query",
+    "usr/lib/dpkg/methods/apt/install", "usr/sbin/dpkg-fsys-usrunmess",
+)  # fmt: skip
+
+Build = Callable[..., Image]
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the image starts from, as far as its steps touch it: Python 3.9 with pip, and Debian's package managers."""
+    root = tmp_path_factory.mktemp("base")
+    worker = PROJECT / ".venv" / "worker" / "bin" / "python"
+    code = "import sys; print(sys.base_prefix)"
+    prefix = Path(subprocess.run([worker, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    left_out = shutil.ignore_patterns("test", "idlelib", "tkinter", "config-3.9*", "__pycache__", "*.a")
+    for part in ("bin", "lib"):
+        shutil.copytree(prefix / part, root / "usr" / "local" / part, symlinks=True, ignore=left_out)
+    # pip's own first line names the interpreter that it came with.
+    (root / "usr/local/bin/pip").write_text('#!/bin/sh\nexec "$(dirname "$0")/python3.9" -m pip "$@"\n')
+    for name in (*PACKAGE_MANAGERS, "var/lib/dpkg/status", "usr/bin/env"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch(mode=0o755)
+    return root
+
+
+@pytest.fixture(scope="session")
+def build_image(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Builds a context with build arguments; packages come from those that `make setup` has downloaded."""
+
+    def build_image(context: Path = CONTEXT, **arguments: str) -> Image:
+        wheels = PROJECT / ".venv" / "wheels"
+        return build(
+            context,
+            base=base,
+            folder=tmp_path_factory.mktemp("image"),
+            arguments=arguments,
+            environment={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": os.devnull},
+        )
+
+    return build_image
+
+
+@pytest.fixture(scope="session")
+def image(build_image: Build) -> Image:
+    """The image with the demo's model, which is in the project."""
+    return build_image(MODEL="asterisk-en")
