@@ -12,6 +12,8 @@ does. `BatchJob` takes the place of moto's job and restores, each from the page 
   (https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html);
 - SIGTERM, then SIGKILL after the stop timeout, for a terminated or timed-out attempt
   (https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html);
+- a definition may have `ecsProperties`, with one container; its jobs take `ecsPropertiesOverride` only, and tell
+  of their container in that form (https://docs.aws.amazon.com/batch/latest/userguide/multi-container-jobs.html);
 - exit codes, reasons, attempts and log streams are told, for each child too
   (https://docs.aws.amazon.com/batch/latest/APIReference/API_JobDetail.html);
 - a job waits in RUNNABLE until the machine has room for it.
@@ -20,6 +22,7 @@ does. `BatchJob` takes the place of moto's job and restores, each from the page 
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
 import signal
 import subprocess
@@ -32,7 +35,7 @@ from time import monotonic, time
 from typing import Any
 
 import moto
-from moto.batch import models
+from moto.batch import models, responses
 from moto.batch.exceptions import ClientException
 
 from local_aws.containers import Runtime, WorkerProcess
@@ -43,6 +46,7 @@ _STATUSES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEED
 _POLL_SECONDS = 0.05
 _LOG_BATCH_SECONDS = 0.5
 _CONTAINER_EXITED = "Essential container in task exited"
+_STOP_SECONDS = 30.0  # what Batch takes where a definition says nothing
 
 
 class BatchJob(models.Job):
@@ -51,7 +55,7 @@ class BatchJob(models.Job):
     runtime: Runtime = WorkerProcess()
     container_environment: Mapping[str, str] = {}
     slots = threading.BoundedSemaphore(2)
-    stop_timeout = 30.0
+    most_stop_seconds = 120.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -104,18 +108,13 @@ class BatchJob(models.Job):
         reason = self._status_reason()
         if reason is not None:
             summary["statusReason"] = reason
-        container = {
-            key: value
-            for key, value in (("exitCode", self.exit_code), ("reason", self._container_reason))
-            if value is not None
-        }
-        if container:
+        container = self._container_end()
+        if container and self._ecs_properties is None:
             summary["container"] = container
         return summary
 
     def describe(self) -> dict[str, Any]:
         detail = self.describe_short()
-        container = {**self._container_details(), **detail.get("container", {})}
         detail |= {
             "jobQueue": self.job_queue.arn,
             "dependsOn": self.depends_on or [],
@@ -123,8 +122,12 @@ class BatchJob(models.Job):
             "tags": self.backend.list_tags_for_resource(self.arn),
             "attempts": self.attempts,
             "retryStrategy": self._retry_strategy(),
-            "container": container,
         }
+        container = {**self._container_details(), **self._container_end()}
+        if self._ecs_properties is None:
+            detail["container"] = container
+        else:
+            detail["ecsProperties"] = {"taskProperties": [{"containers": [self._named(container)]}]}
         if self._child_jobs is not None:
             counts = Counter(child.status for child in self._child_jobs)
             detail["arrayProperties"] = {
@@ -132,6 +135,19 @@ class BatchJob(models.Job):
                 "statusSummary": {status: counts[status] for status in _STATUSES},
             }
         return detail
+
+    @property
+    def _ecs_properties(self) -> dict[str, Any] | None:
+        """The definition's, if it has that form."""
+        properties: dict[str, Any] | None = self.job_definition.container_properties.get("ecsProperties")
+        return properties
+
+    def _named(self, container: Mapping[str, Any]) -> dict[str, Any]:
+        return {"name": self.job_definition.container_properties["name"], **container}
+
+    def _container_end(self) -> dict[str, Any]:
+        known = {"exitCode": self.exit_code, "reason": self._container_reason}
+        return {key: value for key, value in known.items() if value is not None}
 
     def _ended_at(self) -> int | None:
         if self._child_jobs is not None and self.status in ("SUCCEEDED", "FAILED"):
@@ -222,7 +238,11 @@ class BatchJob(models.Job):
         self.exit_code = process.returncode if process.returncode >= 0 else 128 - process.returncode
         record["stoppedAt"] = int(time() * 1000)
         record["statusReason"] = self.job_stopped_reason or self._container_reason or _CONTAINER_EXITED
-        record["container"]["exitCode"] = self.exit_code
+        container = {"logStreamName": self.log_stream_name, "exitCode": self.exit_code}
+        if self._ecs_properties is None:
+            record["container"] = container
+        else:
+            record["taskProperties"] = [{"containers": [self._named(container)]}]
         if not self.stop:
             self.job_stopped_reason = record["statusReason"]
 
@@ -246,7 +266,7 @@ class BatchJob(models.Job):
         self.log_stream_name = f"{prefix}/default/{self.job_id.replace(':', '-')}-{number}"
         self._log_backend.ensure_log_group(self._log_group)
         self._log_backend.ensure_log_stream(self._log_group, self.log_stream_name)
-        record = {"startedAt": int(time() * 1000), "container": {"logStreamName": self.log_stream_name}}
+        record = {"startedAt": int(time() * 1000)}
         self.job_started_at = datetime.now()  # naive, as moto's
         self.attempts.append(record)
         return record
@@ -267,7 +287,8 @@ class BatchJob(models.Job):
     def _stop_container(self, process: subprocess.Popen[bytes]) -> None:
         process.terminate()
         try:
-            process.wait(self.stop_timeout)
+            seconds = self.job_definition.container_properties.get("stopTimeout", _STOP_SECONDS)
+            process.wait(min(seconds, self.most_stop_seconds))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -334,6 +355,56 @@ def _submit_job(backend: Any, *args: Any, **kwargs: Any) -> Any:
 _moto_submit_job = models.BatchBackend.submit_job
 
 
+def only_container(ecs_properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties of the only container, as moto keeps those of a definition with `containerProperties`.
+
+    Raises:
+        ClientException: there is not one container.
+    """
+    containers = [container for task in ecs_properties["taskProperties"] for container in task["containers"]]
+    if len(containers) != 1:
+        raise ClientException(f"The local AWS runs jobs of one container, and this definition has {len(containers)}.")
+    return {**containers[0], "ecsProperties": ecs_properties}
+
+
+def _register_job_definition(response: Any) -> Any:
+    ecs_properties = response._get_param("ecsProperties")
+    if ecs_properties:
+        body = json.loads(response.body)
+        response.body = json.dumps({**body, "containerProperties": only_container(ecs_properties)})
+    return _moto_register_job_definition(response)
+
+
+_moto_register_job_definition = responses.BatchResponse.registerjobdefinition
+
+
+def _submit(response: Any) -> Any:
+    """A definition with `ecsProperties` takes its overrides in that form only, by the container's name."""
+    definition = response.batch_backend.get_job_definition(response._get_param("jobDefinition"))
+    if definition and "ecsProperties" in definition.container_properties:
+        if response._get_param("containerOverrides"):
+            raise ClientException("A job definition with ecsProperties takes ecsPropertiesOverride.")
+        for override in response._get_param("ecsPropertiesOverride", {}).get("taskProperties", ()):
+            for container in override["containers"]:
+                if container["name"] != definition.container_properties["name"]:
+                    raise ClientException(f"The job definition has no container {container['name']}.")
+                response.body = json.dumps({**json.loads(response.body), "containerOverrides": container})
+    return _moto_submit(response)
+
+
+_moto_submit = responses.BatchResponse.submitjob
+
+
+def _describe_definition(definition: Any) -> dict[str, Any]:
+    described: dict[str, Any] = _moto_describe_definition(definition)
+    if "ecsProperties" in described.get("containerProperties", {}):
+        described["ecsProperties"] = described.pop("containerProperties")["ecsProperties"]
+    return described
+
+
+_moto_describe_definition = models.JobDefinition.describe
+
+
 def stop_all() -> None:
     """Stop every job and wait until its container has ended."""
     jobs = [
@@ -356,7 +427,7 @@ def install(*, slots: int, runtime: Runtime, container_environment: Mapping[str,
         slots: How many containers may run at once.
         runtime: What starts them.
         container_environment: What each gets beside what Batch sets: the way to the local AWS.
-        stop_timeout: Seconds between SIGTERM and SIGKILL.
+        stop_timeout: Seconds between SIGTERM and SIGKILL at most, whatever a definition says.
 
     Raises:
         RuntimeError: moto has another version than the one that these gaps were found in.
@@ -366,6 +437,9 @@ def install(*, slots: int, runtime: Runtime, container_environment: Mapping[str,
     BatchJob.slots = threading.BoundedSemaphore(slots)
     BatchJob.runtime = runtime
     BatchJob.container_environment = container_environment
-    BatchJob.stop_timeout = stop_timeout
+    BatchJob.most_stop_seconds = stop_timeout
     models.Job = BatchJob
+    models.JobDefinition.describe = _describe_definition
     models.BatchBackend.submit_job = _submit_job
+    responses.BatchResponse.registerjobdefinition = _register_job_definition
+    responses.BatchResponse.submitjob = _submit

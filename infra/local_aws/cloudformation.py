@@ -19,6 +19,8 @@ from moto.kms import models as kms
 from moto.s3 import models as s3
 from moto.utilities.utils import get_partition
 
+from local_aws.batch import only_container
+
 
 class Environment(CloudFormationModel):
     """AWS::MWAA::Environment, which moto does not know: its properties are kept for the local Airflow.
@@ -268,13 +270,17 @@ def _create_job_definition(
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-batch-jobdefinition.html
     """
     properties = cloudformation_json["Properties"]
+    if "EcsProperties" in properties:
+        container = only_container(batch.lowercase_first_key(properties["EcsProperties"]))
+    else:
+        container = batch.lowercase_first_key(properties["ContainerProperties"])
     return batch.batch_backends[account_id][region_name].register_job_definition(
         def_name=resource_name,
         parameters=properties.get("Parameters", {}),
         _type=properties["Type"],
         tags=properties.get("Tags", {}),
         retry_strategy=batch.lowercase_first_key(properties.get("RetryStrategy", {"Attempts": 1})),
-        container_properties=batch.lowercase_first_key(properties["ContainerProperties"]),
+        container_properties=container,
         node_properties=None,
         eks_properties=None,
         timeout=batch.lowercase_first_key(properties.get("Timeout", {})),

@@ -41,7 +41,7 @@ class LocalAws:
 
 @contextmanager
 def running(
-    runtime: Runtime, *, port: int = 0, slots: int | None = None, stop_timeout: float = 30.0
+    runtime: Runtime, *, port: int = 0, slots: int | None = None, stop_timeout: float = 120.0
 ) -> Iterator[LocalAws]:
     """Run the local AWS in this process until the block is left; then its containers are stopped too.
 
@@ -49,7 +49,7 @@ def running(
         runtime: What starts the containers of Batch jobs.
         port: Port on 127.0.0.1; 0 takes a free one.
         slots: Containers at once; by default half the CPUs, since a child has two, and at least two.
-        stop_timeout: Seconds that a container has between SIGTERM and SIGKILL.
+        stop_timeout: Seconds that a container has at most between SIGTERM and SIGKILL.
     """
     from moto.server import ThreadedMotoServer  # moto reads its settings when it is first imported
 

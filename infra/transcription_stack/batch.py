@@ -45,6 +45,12 @@ SCRATCH = "/tmp"  # noqa: S108  (a mount of the container, which nobody shares)
 # The user of worker_image/Dockerfile, by number because Fargate knows no name before the image is there.
 WORKER_USER = "1000:1000"
 
+# By this name Airflow gives the container a run's settings (transcription.submission).
+CONTAINER = "worker"
+
+# Seconds between SIGTERM and SIGKILL: the most that Fargate grants, and what it has when Spot takes a task back.
+STOP_TIMEOUT_SECONDS = 120
+
 
 class TranscriptionBatch(Construct):
     """Compute environments, queue and job definition for the worker image."""
@@ -139,6 +145,13 @@ class TranscriptionBatch(Construct):
         )
 
     def _job_definition(self, audio_bucket: s3.IBucket) -> batch.CfnJobDefinition:
+        """One container, in the form of `ecsProperties`: the older `containerProperties` have no stop timeout.
+
+        Fargate takes neither `privileged` nor, of the Linux parameters, anything but the init process; an option
+        against new privileges exists in neither form:
+        https://docs.aws.amazon.com/batch/latest/APIReference/API_TaskContainerProperties.html
+        https://docs.aws.amazon.com/batch/latest/APIReference/API_LinuxParameters.html
+        """
         settings = self._settings
         properties = batch.CfnJobDefinition
         variables = {
@@ -146,6 +159,52 @@ class TranscriptionBatch(Construct):
             "MODEL": settings.model,
             "SCORER": settings.scorer,
         }
+        container = properties.TaskContainerPropertiesProperty(
+            name=CONTAINER,
+            image=self.image.image_uri,
+            command=["python", "-m", "transcriber"],
+            environment=[
+                properties.EnvironmentProperty(name=name, value=value)
+                for name, value in variables.items()
+                if value is not None
+            ],
+            essential=True,
+            resource_requirements=[
+                properties.ResourceRequirementProperty(type="VCPU", value=f"{settings.vcpus_per_child:g}"),
+                properties.ResourceRequirementProperty(
+                    type="MEMORY", value=str(round(settings.memory_gb_per_child * 1024))
+                ),
+            ],
+            user=WORKER_USER,
+            readonly_root_filesystem=True,
+            mount_points=[
+                properties.MountPointProperty(source_volume="scratch", container_path=SCRATCH, read_only=False)
+            ],
+            linux_parameters=properties.LinuxParametersProperty(init_process_enabled=True),
+            stop_timeout=STOP_TIMEOUT_SECONDS,
+            log_configuration=properties.LogConfigurationProperty(
+                log_driver="awslogs",
+                options={
+                    "awslogs-group": self.log_group.log_group_name,
+                    "awslogs-region": Stack.of(self).region,
+                    "awslogs-stream-prefix": "child",
+                },
+            ),
+        )
+        task = properties.EcsTaskPropertiesProperty(
+            containers=[container],
+            task_role_arn=self.worker_role.role_arn,
+            execution_role_arn=self.start_role.role_arn,
+            # Fargate mounts an empty volume of the task's own storage. It belongs to root unless the
+            # image declares `VOLUME /tmp`, which makes the mount take over the mode of /tmp.
+            volumes=[properties.VolumesProperty(name="scratch")],
+            ephemeral_storage=properties.EphemeralStorageProperty(size_in_gib=settings.scratch_gib),
+            network_configuration=properties.NetworkConfigurationProperty(assign_public_ip="DISABLED"),
+            platform_version="1.4.0",
+            runtime_platform=properties.RuntimePlatformProperty(
+                cpu_architecture="X86_64", operating_system_family="LINUX"
+            ),
+        )
         return batch.CfnJobDefinition(
             self,
             "Worker",
@@ -153,48 +212,7 @@ class TranscriptionBatch(Construct):
             type="container",
             platform_capabilities=["FARGATE"],
             propagate_tags=True,
-            container_properties=properties.ContainerPropertiesProperty(
-                image=self.image.image_uri,
-                command=["python", "-m", "transcriber"],
-                environment=[
-                    properties.EnvironmentProperty(name=name, value=value)
-                    for name, value in variables.items()
-                    if value is not None
-                ],
-                resource_requirements=[
-                    properties.ResourceRequirementProperty(type="VCPU", value=f"{settings.vcpus_per_child:g}"),
-                    properties.ResourceRequirementProperty(
-                        type="MEMORY", value=str(round(settings.memory_gb_per_child * 1024))
-                    ),
-                ],
-                job_role_arn=self.worker_role.role_arn,
-                execution_role_arn=self.start_role.role_arn,
-                user=WORKER_USER,
-                readonly_root_filesystem=True,
-                # Fargate mounts an empty volume of the task's own storage. It belongs to root unless the
-                # image declares `VOLUME /tmp`, which makes the mount take over the mode of /tmp.
-                volumes=[properties.VolumesProperty(name="scratch")],
-                mount_points=[
-                    properties.MountPointsProperty(source_volume="scratch", container_path=SCRATCH, read_only=False)
-                ],
-                ephemeral_storage=properties.EphemeralStorageProperty(size_in_gib=settings.scratch_gib),
-                linux_parameters=properties.LinuxParametersProperty(init_process_enabled=True),
-                log_configuration=properties.LogConfigurationProperty(
-                    log_driver="awslogs",
-                    options={
-                        "awslogs-group": self.log_group.log_group_name,
-                        "awslogs-region": Stack.of(self).region,
-                        "awslogs-stream-prefix": "child",
-                    },
-                ),
-                network_configuration=properties.NetworkConfigurationProperty(assign_public_ip="DISABLED"),
-                fargate_platform_configuration=properties.FargatePlatformConfigurationProperty(
-                    platform_version="1.4.0"
-                ),
-                runtime_platform=properties.RuntimePlatformProperty(
-                    cpu_architecture="X86_64", operating_system_family="LINUX"
-                ),
-            ),
+            ecs_properties=properties.EcsPropertiesProperty(task_properties=[task]),
             timeout=properties.TimeoutProperty(attempt_duration_seconds=round(settings.attempt_timeout_hours * 3600)),
             retry_strategy=properties.RetryStrategyProperty(
                 attempts=settings.attempts,

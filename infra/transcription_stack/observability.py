@@ -227,7 +227,8 @@ class Observability(Construct):
                 title="Children that failed",
                 log_group_names=[self.failed_jobs.log_group_name],
                 query_lines=[
-                    "fields @timestamp, detail.jobName, detail.statusReason, detail.container.exitCode",
+                    "fields @timestamp, detail.jobName, detail.statusReason, "
+                    "detail.ecsProperties.taskProperties.0.containers.0.exitCode",
                     "sort @timestamp desc",
                     "limit 20",
                 ],

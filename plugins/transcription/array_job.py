@@ -38,13 +38,21 @@ def failures(client: Any, job: dict[str, Any]) -> Iterator[str]:
     """A line for each failed child of the job: its reason, exit code, attempts and log stream."""
     for some in batched(ended_children(client, job, "FAILED"), _DESCRIBE_BATCH):
         for child in client.describe_jobs(jobs=[summary["jobId"] for summary in some])["jobs"]:
-            container = child.get("container", {})
+            container = _container(child)
             reason = child.get("statusReason") or container.get("reason") or "no reason given"
             yield (
                 f"Failed: {child['jobId']}: {reason} (exit code {container.get('exitCode', 'none')}, "
                 f"attempts {len(child.get('attempts', ())) or 'none'}, "
                 f"log stream {container.get('logStreamName', 'none')})"
             )
+
+
+def _container(job: dict[str, Any]) -> dict[str, Any]:
+    """What Batch tells of the job's only container; nothing before it starts."""
+    for task in job.get("ecsProperties", {}).get("taskProperties", ()):
+        for container in task.get("containers", ()):
+            return dict(container)
+    return {}
 
 
 def container_seconds(client: Any, job: dict[str, Any]) -> float:

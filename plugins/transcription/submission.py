@@ -15,10 +15,11 @@ from transcription.errors import PlanMissing
 
 _NAME = "transcription-"
 _STORE_KEY = "batch_job"
+_CONTAINER = "worker"  # its name in the job definition
 
 
 def container_environment(bucket: str, manifest_prefix: str, params: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The worker's settings for this run, as Batch's `containerOverrides.environment`.
+    """The worker's settings for this run, as Batch's `environment` of a container's overrides.
 
     What the user did not set is not passed, so that the image's own default holds.
     """
@@ -100,8 +101,9 @@ class SubmitOnce(BatchOperator):
         self.job_queue = options.job_queue
         self.job_definition = options.job_definition
         self.job_name = job_name(context["run_id"], self.plan["digest"])
-        self.container_overrides = {
-            "environment": container_environment(options.bucket, self.plan["manifest_prefix"], context["params"])
+        environment = container_environment(options.bucket, self.plan["manifest_prefix"], context["params"])
+        self.ecs_properties_override = {
+            "taskProperties": [{"containers": [{"name": _CONTAINER, "environment": environment}]}]
         }
         if self.plan["children"] > 1:  # an array has two children at least
             self.array_properties = {"size": self.plan["children"]}

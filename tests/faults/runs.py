@@ -85,7 +85,8 @@ class Run:
         size = job.get("arrayProperties", {}).get("size")
         ids = [self.job_id] if not size else [f"{self.job_id}:{index}" for index in range(size)]
         described = self.batch.describe_jobs(jobs=ids)["jobs"]
-        return [attempt["container"]["exitCode"] for job in described for attempt in job["attempts"]]
+        attempts = [attempt for job in described for attempt in job["attempts"]]
+        return [attempt["taskProperties"][0]["containers"][0]["exitCode"] for attempt in attempts]
 
 
 def wait_for_all(runs: Iterable[Run], seconds: float = 300) -> None:

@@ -82,5 +82,10 @@ class Assembly:
     def environment(self) -> Any:
         return self.one("AWS::MWAA::Environment")
 
+    def task(self) -> Any:
+        [task] = self.one("AWS::Batch::JobDefinition")["EcsProperties"]["TaskProperties"]
+        return task
+
     def container(self) -> Any:
-        return self.one("AWS::Batch::JobDefinition")["ContainerProperties"]
+        [container] = self.task()["Containers"]
+        return container

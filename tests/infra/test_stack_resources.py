@@ -167,7 +167,7 @@ def test_children_run_in_private_subnets_without_a_public_address(stack: Assembl
         subnets = environment["ComputeResources"]["Subnets"]
         assert len(subnets) == 2
         assert all("Private" in subnet for subnet in subnets)
-    assert stack.container()["NetworkConfiguration"] == {"AssignPublicIp": "DISABLED"}
+    assert stack.task()["NetworkConfiguration"] == {"AssignPublicIp": "DISABLED"}
 
 
 def test_children_wait_for_the_way_out_before_they_can_start(stack: Assembly) -> None:
@@ -182,16 +182,26 @@ def test_a_child_is_the_worker_of_two_vcpus_and_four_gigabytes(stack: Assembly) 
     needs = {need["Type"]: need["Value"] for need in container["ResourceRequirements"]}
     assert needs == {"VCPU": "2", "MEMORY": "4096"}
     assert float(needs["MEMORY"]) / 1024 in FARGATE_MEMORY_GB[float(needs["VCPU"])]
-    assert container["JobRoleArn"] == "<BatchWorkerRole.Arn>"
-    assert container["ExecutionRoleArn"] == "<BatchStartRole.Arn>"
+    assert stack.task()["TaskRoleArn"] == "<BatchWorkerRole.Arn>"
+    assert stack.task()["ExecutionRoleArn"] == "<BatchStartRole.Arn>"
+
+
+def test_airflow_names_the_container_as_the_job_definition_does(stack: Assembly) -> None:
+    submission = (PROJECT / "plugins" / "transcription" / "submission.py").read_text()
+    assert f'\n_CONTAINER = "{stack.container()["Name"]}"' in submission
+
+
+def test_a_child_has_two_minutes_to_end_when_spot_takes_its_place(stack: Assembly) -> None:
+    assert stack.container()["StopTimeout"] == 120
+    assert stack.container()["Essential"] is True
 
 
 def test_a_child_can_write_to_its_scratch_volume_only_and_is_not_root(stack: Assembly) -> None:
     container = stack.container()
     assert container["ReadonlyRootFilesystem"] is True
-    assert container["Volumes"] == [{"Name": "scratch"}]
+    assert stack.task()["Volumes"] == [{"Name": "scratch"}]
     assert container["MountPoints"] == [{"SourceVolume": "scratch", "ContainerPath": "/tmp", "ReadOnly": False}]  # noqa: S108
-    assert container["EphemeralStorage"] == {"SizeInGiB": 30}
+    assert stack.task()["EphemeralStorage"] == {"SizeInGiB": 30}
     user, group = container["User"].split(":")
     assert int(user) > 0
     assert int(group) > 0
@@ -218,11 +228,10 @@ def test_the_image_declares_the_scratch_volume_so_that_its_user_may_write_there(
 
 
 def test_a_child_runs_on_x86_with_an_init_process(stack: Assembly) -> None:
-    definition, container = stack.one("AWS::Batch::JobDefinition"), stack.container()
-    assert definition["PlatformCapabilities"] == ["FARGATE"]
-    assert container["RuntimePlatform"] == {"CpuArchitecture": "X86_64", "OperatingSystemFamily": "LINUX"}
-    assert container["FargatePlatformConfiguration"] == {"PlatformVersion": "1.4.0"}
-    assert container["LinuxParameters"] == {"InitProcessEnabled": True}
+    assert stack.one("AWS::Batch::JobDefinition")["PlatformCapabilities"] == ["FARGATE"]
+    assert stack.task()["RuntimePlatform"] == {"CpuArchitecture": "X86_64", "OperatingSystemFamily": "LINUX"}
+    assert stack.task()["PlatformVersion"] == "1.4.0"
+    assert stack.container()["LinuxParameters"] == {"InitProcessEnabled": True}
 
 
 def test_the_image_is_built_for_x86(stack: Assembly) -> None:

@@ -185,6 +185,91 @@ def test_a_command_that_does_not_exist_fails_the_job_with_a_reason(jobs: Any) ->
     assert name in job["statusReason"]
 
 
+TASK = {
+    "containers": [
+        {
+            "name": "worker",
+            "image": "worker",
+            "command": [
+                "sh",
+                "-c",
+                'echo $GREETING; trap "" TERM; [ "$GREETING" != stay ] || while :; do sleep 0.1; done',
+            ],
+            "environment": [{"name": "GREETING", "value": "hello"}],
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
+            "stopTimeout": 2,
+        }
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def ecs_definition(jobs: Any) -> str:
+    jobs.client.register_job_definition(
+        jobDefinitionName="ecs", type="container", ecsProperties={"taskProperties": [TASK]}
+    )
+    return "ecs"
+
+
+def greet(jobs: Any, definition: str, greeting: str, container: str = "worker") -> str:
+    override = {"name": container, "environment": [{"name": "GREETING", "value": greeting}]}
+    return jobs.client.submit_job(
+        jobName="ecs",
+        jobQueue=jobs.queue,
+        jobDefinition=definition,
+        ecsPropertiesOverride={"taskProperties": [{"containers": [override]}]},
+    )["jobId"]
+
+
+def test_a_definition_with_ecs_properties_keeps_that_form(jobs: Any, ecs_definition: str) -> None:
+    [described] = jobs.client.describe_job_definitions(jobDefinitionName=ecs_definition)["jobDefinitions"]
+    assert "containerProperties" not in described
+    [task] = described["ecsProperties"]["taskProperties"]
+    assert task["containers"][0]["stopTimeout"] == 2
+
+
+def test_its_job_takes_overrides_by_the_containers_name_and_tells_of_it_in_that_form(
+    aws: Any, jobs: Any, ecs_definition: str
+) -> None:
+    job = jobs.wait(greet(jobs, ecs_definition, "good day"))
+    assert "container" not in job
+    [container] = job["ecsProperties"]["taskProperties"][0]["containers"]
+    assert (container["name"], container["exitCode"]) == ("worker", 0)
+    assert container["environment"] == [{"name": "GREETING", "value": "good day"}]
+    assert jobs.log(aws, {"container": container}) == ["good day"]
+    [attempt] = job["attempts"]
+    assert attempt["taskProperties"][0]["containers"][0]["exitCode"] == 0
+    assert "container" not in attempt
+
+
+def test_its_job_refuses_another_container_and_the_other_form_of_overrides(jobs: Any, ecs_definition: str) -> None:
+    with pytest.raises(ClientError, match="no container other"):
+        greet(jobs, ecs_definition, "hello", container="other")
+    with pytest.raises(ClientError, match="takes ecsPropertiesOverride"):
+        jobs.client.submit_job(
+            jobName="ecs", jobQueue=jobs.queue, jobDefinition=ecs_definition, containerOverrides={"command": ["true"]}
+        )
+
+
+def test_the_definition_says_how_long_a_container_may_take_to_stop(
+    jobs: Any, ecs_definition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch.BatchJob, "most_stop_seconds", 600)
+    job_id = greet(jobs, ecs_definition, "stay")
+    jobs.wait_until(job_id, lambda job: job["status"] == "RUNNING")
+    time.sleep(0.3)
+    jobs.client.terminate_job(jobId=job_id, reason="enough")
+    [container] = jobs.wait(job_id)["ecsProperties"]["taskProperties"][0]["containers"]
+    assert container["exitCode"] == 137
+
+
+def test_a_definition_with_two_containers_is_refused_in_words(jobs: Any) -> None:
+    with pytest.raises(ClientError, match="jobs of one container, and this definition has 2"):
+        jobs.client.register_job_definition(
+            jobDefinitionName="two", type="container", ecsProperties={"taskProperties": [TASK, TASK]}
+        )
+
+
 def test_the_local_batch_refuses_a_moto_that_it_was_not_written_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moto.__version__", "6.0.0")
     with pytest.raises(RuntimeError, match=r"this is 6\.0\.0"):

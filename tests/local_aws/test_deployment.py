@@ -137,7 +137,8 @@ def test_an_update_to_more_cpus_and_another_model_takes_effect(
         if resource["Type"] == "AWS::Batch::ComputeEnvironment":
             properties["ComputeResources"]["MaxvCpus"] = 77
         if resource["Type"] == "AWS::Batch::JobDefinition":
-            properties["ContainerProperties"]["Environment"].append({"Name": "MODEL", "Value": "s3://b/m.tflite"})
+            [container] = properties["EcsProperties"]["TaskProperties"][0]["Containers"]
+            container["Environment"].append({"Name": "MODEL", "Value": "s3://b/m.tflite"})
         if resource["Type"] == "AWS::Batch::JobQueue":
             properties["Priority"] = 5
     template_file.write_text(json.dumps(template))
@@ -149,7 +150,8 @@ def test_an_update_to_more_cpus_and_another_model_takes_effect(
     after = batch.describe_job_definitions(jobDefinitionName=name)["jobDefinitions"]
     assert len(after) == len(before) + 1
     newest = max(after, key=lambda definition: definition["revision"])
-    assert {"name": "MODEL", "value": "s3://b/m.tflite"} in newest["containerProperties"]["environment"]
+    [container] = newest["ecsProperties"]["taskProperties"][0]["containers"]
+    assert {"name": "MODEL", "value": "s3://b/m.tflite"} in container["environment"]
     assert updated.outputs["JobDefinitionArn"] == newest["jobDefinitionArn"]
     environments = batch.describe_compute_environments()["computeEnvironments"]
     ours = [item for item in environments if "Transcription" in item["computeEnvironmentName"]]

@@ -27,14 +27,16 @@ class Store(dict[str, Any]):
 @pytest.fixture
 def batch(aws: Any, configured: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     client = aws.client("batch")
+    container = {
+        "name": "worker",
+        "image": "worker",
+        "command": ["sleep", "60"],
+        "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
+    }
     client.register_job_definition(
         jobDefinitionName="sleeper",
         type="container",
-        containerProperties={
-            "image": "worker",
-            "command": ["sleep", "60"],
-            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
-        },
+        ecsProperties={"taskProperties": [{"containers": [container]}]},
     )
     monkeypatch.setenv("AIRFLOW__TRANSCRIPTION__JOB_DEFINITION", "sleeper")
     yield client
@@ -72,7 +74,8 @@ def submit(batch: Any, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
 def test_a_plan_for_several_children_becomes_an_array_job(submit: Any, batch: Any) -> None:
     job = batch.describe_jobs(jobs=[submit()])["jobs"][0]
     assert job["arrayProperties"]["size"] == 3
-    environment = {item["name"]: item["value"] for item in job["container"]["environment"]}
+    [task] = job["ecsProperties"]["taskProperties"]
+    environment = {item["name"]: item["value"] for item in task["containers"][0]["environment"]}
     assert environment["MANIFEST_PREFIX"] == "child_job_input/x/"
 
 

@@ -28,14 +28,16 @@ def submit(aws: Any, configured: Any) -> Callable[..., str]:
 
     def submit(script: str, size: int | None = None) -> str:
         name = f"waiting-{next(count)}"
+        container = {
+            "name": "worker",
+            "image": "worker",
+            "command": ["sh", "-c", script],
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
+        }
         batch.register_job_definition(
             jobDefinitionName=name,
             type="container",
-            containerProperties={
-                "image": "worker",
-                "command": ["sh", "-c", script],
-                "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
-            },
+            ecsProperties={"taskProperties": [{"containers": [container]}]},
         )
         return batch.submit_job(
             jobName=name,
