@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws import deployment
+from local_aws.cloudformation import Environment
 from local_aws.containers import PROJECT
 from local_aws.deployment import Stack
 from local_aws.server import LocalAws
@@ -106,58 +109,76 @@ def test_the_airflow_code_is_in_its_bucket(aws: LocalAws, stack: Stack, template
     assert requirements == (PROJECT / "requirements.txt").read_bytes()
 
 
-def test_an_update_replaces_the_dags_and_drops_those_that_are_gone(
-    aws: LocalAws, stack: Stack, changed_assembly: Path
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what the CDK app is made from, which a test may change."""
+    leave_out = shutil.ignore_patterns("__pycache__", "node_modules")
+    for name in ("infra", "dags", "plugins", "worker_image"):
+        shutil.copytree(PROJECT / name, tmp_path / "project" / name, ignore=leave_out)
+    shutil.copy(PROJECT / "requirements.txt", tmp_path / "project")
+    return tmp_path / "project"
+
+
+def synthesise(project: Path, settings: str = "") -> Path:
+    """What `make synth` does with the project."""
+    (project / "settings.toml").write_text(settings)
+    subprocess.run(
+        [PROJECT / ".venv" / "infra" / "bin" / "python", project / "infra" / "app.py"],
+        env={**os.environ, "CDK_OUTDIR": str(project / "cdk.out"), "SETTINGS": str(project / "settings.toml")},
+        check=True,
+    )
+    return project / "cdk.out"
+
+
+def environment_properties() -> dict[str, Any]:
+    (environment,) = Environment.by_name.values()
+    return dict(environment.properties)
+
+
+def test_an_update_brings_new_dags_and_plugins_and_drops_the_dags_that_are_gone(
+    aws: LocalAws, stack: Stack, project: Path
 ) -> None:
-    (dags,) = {path.parent for path in changed_assembly.glob("asset.*/transcription.py")}
-    (dags / "transcription.py").rename(dags / "renamed.py")
-    template_file = changed_assembly / "Transcription.template.json"
-    template = json.loads(template_file.read_text())
-    for resource in template["Resources"].values():
-        if resource["Properties"].get("DestinationBucketKeyPrefix") == "dags":
-            resource["Properties"]["SystemMetadata"] = {"changed": "yes"}
-        if resource["Type"] == "AWS::MWAA::Environment":
-            resource["Properties"]["AirflowConfigurationOptions"]["transcription.poll_seconds"] = "7"
-    template_file.write_text(json.dumps(template))
+    before = environment_properties()
+    (project / "dags" / "transcription.py").rename(project / "dags" / "renamed.py")
+    with (project / "plugins" / "transcription" / "layout.py").open("a") as code:
+        code.write("# changed\n")
 
-    updated = deployment.deploy(aws, changed_assembly)
-    listed = aws.client("s3").list_objects_v2(Bucket=stack.outputs["AirflowCodeBucketName"], Prefix="dags/")
-    assert [item["Key"] for item in listed["Contents"]] == ["dags/renamed.py"]
-    assert updated.airflow_options["transcription.poll_seconds"] == "7"
-    assert updated.outputs == stack.outputs  # the bucket is the same: nothing in it is lost
+    updated = deployment.deploy(aws, synthesise(project))
+
+    s3, bucket = aws.client("s3"), stack.outputs["AirflowCodeBucketName"]
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix="dags/")["Contents"]
+    assert [item["Key"] for item in listed] == ["dags/renamed.py"]
+    after = environment_properties()
+    assert after["PluginsS3Path"] != before["PluginsS3Path"]
+    for properties in (before, after):  # the old one stays for a roll-back
+        s3.head_object(Bucket=bucket, Key=properties["PluginsS3Path"])
+    assert after["RequirementsS3Path"] == before["RequirementsS3Path"]
+    assert updated.outputs["BucketName"] == stack.outputs["BucketName"]  # nothing in it is lost
 
 
-def test_an_update_to_more_cpus_and_another_model_takes_effect(
-    aws: LocalAws, stack: Stack, changed_assembly: Path
+def test_an_update_to_more_cpus_and_another_model_takes_effect_and_leaves_airflow_alone(
+    aws: LocalAws, stack: Stack, project: Path
 ) -> None:
-    template_file = changed_assembly / "Transcription.template.json"
-    template = json.loads(template_file.read_text())
-    for resource in template["Resources"].values():
-        properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::Batch::ComputeEnvironment":
-            properties["ComputeResources"]["MaxvCpus"] = 77
-        if resource["Type"] == "AWS::Batch::JobDefinition":
-            [container] = properties["EcsProperties"]["TaskProperties"][0]["Containers"]
-            container["Environment"].append({"Name": "MODEL", "Value": "s3://b/m.tflite"})
-        if resource["Type"] == "AWS::Batch::JobQueue":
-            properties["Priority"] = 5
-    template_file.write_text(json.dumps(template))
+    deployment.deploy(aws, synthesise(project))
+    airflow = environment_properties()
     batch, name = aws.client("batch"), stack.airflow_options["transcription.job_definition"]
     before = batch.describe_job_definitions(jobDefinitionName=name)["jobDefinitions"]
 
-    updated = deployment.deploy(aws, changed_assembly)
+    updated = deployment.deploy(aws, synthesise(project, 'max_vcpus = 80\nmodel = "s3://my-models/m.tflite"\n'))
 
     after = batch.describe_job_definitions(jobDefinitionName=name)["jobDefinitions"]
     assert len(after) == len(before) + 1
     newest = max(after, key=lambda definition: definition["revision"])
     [container] = newest["ecsProperties"]["taskProperties"][0]["containers"]
-    assert {"name": "MODEL", "value": "s3://b/m.tflite"} in container["environment"]
+    assert {"name": "MODEL", "value": "s3://my-models/m.tflite"} in container["environment"]
     assert updated.outputs["JobDefinitionArn"] == newest["jobDefinitionArn"]
     environments = batch.describe_compute_environments()["computeEnvironments"]
     ours = [item for item in environments if "Transcription" in item["computeEnvironmentName"]]
-    assert {item["computeResources"]["maxvCpus"] for item in ours} == {77}
-    queue = batch.describe_job_queues(jobQueues=[stack.airflow_options["transcription.job_queue"]])["jobQueues"][0]
-    assert queue["priority"] == 5
+    assert {item["computeResources"]["type"]: item["computeResources"]["maxvCpus"] for item in ours} == {
+        "FARGATE_SPOT": 60,
+        "FARGATE": 20,
+    }
+    assert environment_properties() == airflow  # an update of Airflow would take half an hour
 
 
 def test_an_environment_whose_plugins_are_not_in_the_bucket_is_refused(aws: LocalAws, changed_assembly: Path) -> None:
