@@ -140,12 +140,20 @@ class Airflow(Construct):
         key: kms.IKey,
     ) -> iam.Role:
         name = self._settings.environment_name
+        # https://docs.aws.amazon.com/mwaa/latest/userguide/cross-service-confused-deputy-prevention.html
+        for_this_environment = {
+            "StringEquals": {"aws:SourceAccount": self._stack.account},
+            "ArnLike": {"aws:SourceArn": self._arn("airflow", "environment", name)},
+        }
         role = iam.Role(
             self,
             "Role",
             description="Airflow: plans, submits and verifies transcription runs",
             assumed_by=iam.CompositePrincipal(
-                iam.ServicePrincipal("airflow.amazonaws.com"), iam.ServicePrincipal("airflow-env.amazonaws.com")
+                *(
+                    iam.ServicePrincipal(f"{service}.amazonaws.com", conditions=for_this_environment)
+                    for service in ("airflow", "airflow-env")
+                )
             ),
         )
 
@@ -235,7 +243,9 @@ class Airflow(Construct):
         )
         # AWS knows these two for the whole account only.
         allow("FollowJobs", ["batch:DescribeJobs", "batch:ListJobs"], ["*"])
-        # A job's id is not known before it is there, so any job of this account and region.
+        # A job's id is not known before it is there, so any job of this account and region. A condition on tags would
+        # narrow nothing: to tag jobs at their submission the role needs batch:TagResource on job/*, and whoever may
+        # tag any job may stop any job. https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
         allow("StopJobs", ["batch:TerminateJob"], [self._arn("batch", "job", "*")])
         allow(
             "ReadWorkerLogs",

@@ -1,6 +1,8 @@
 """The network: private subnets in two zones, and a way from there to AWS."""
 
+from aws_cdk import Stack
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct, DependencyGroup
 
@@ -60,6 +62,15 @@ class Network(Construct):
             self._interface_endpoints(settings.vpc_cidr)
 
     def _flow_logs(self, *, settings: Settings, key: kms.IKey) -> None:
+        # The CDK's own role could be used for other accounts' flow logs too.
+        # https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
+        ours = {"StringEquals": {"aws:SourceAccount": Stack.of(self).account}}
+        role = iam.Role(
+            self,
+            "FlowLogRole",
+            description="VPC flow logs: writes what the network refused",
+            assumed_by=iam.ServicePrincipal("vpc-flow-logs.amazonaws.com", conditions=ours),
+        )
         self.vpc.add_flow_log(
             "FlowLog",
             destination=ec2.FlowLogDestination.to_cloud_watch_logs(
@@ -69,7 +80,8 @@ class Network(Construct):
                     name=f"/transcription/{settings.environment_name}/network",
                     settings=settings,
                     key=key,
-                )
+                ),
+                role,
             ),
             traffic_type=ec2.FlowLogTrafficType.REJECT,
         )

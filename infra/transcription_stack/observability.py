@@ -141,6 +141,11 @@ class Observability(Construct):
         )
 
     def _airflow_metric(self, name: str, *, statistic: str, **dimensions: str) -> cloudwatch.Metric:
+        """A metric of Airflow's own, under the name and the dimensions that Amazon MWAA gives it.
+
+        https://docs.aws.amazon.com/mwaa/latest/userguide/access-metrics-cw.html lists them for Airflow 2 and 3.
+        DAGDurationFailed is a timer of each failed run (`dagrun.duration.failed`), so its samples are the failed runs.
+        """
         return cloudwatch.Metric(
             namespace="AmazonMWAA",
             metric_name=name,

@@ -75,7 +75,7 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
         f"{CODE}/*": {"s3:PutObject", "s3:DeleteObject"},
         "<AirflowCodeLogs.Arn>": {"logs:CreateLogStream", "logs:PutLogEvents"},
     },
-    "NetworkVpcFlowLogIAMRole": {
+    "NetworkFlowLogRole": {
         "<NetworkFlowLogs.Arn>": {"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"},
     },
 }  # fmt: skip
@@ -86,7 +86,7 @@ TRUST = {
     "BatchStartRole": {"ecs-tasks.amazonaws.com"},
     "AirflowRole": {"airflow.amazonaws.com", "airflow-env.amazonaws.com"},
     "AirflowCodeRole": {"lambda.amazonaws.com"},
-    "NetworkVpcFlowLogIAMRole": {"vpc-flow-logs.amazonaws.com"},
+    "NetworkFlowLogRole": {"vpc-flow-logs.amazonaws.com"},
 }
 
 
@@ -216,10 +216,15 @@ def test_a_role_cannot_do_others_work(
     assert not allowed(stack.statements(role), action, resource, context)
 
 
-def test_a_task_of_another_account_cannot_take_the_workers_role(stack: Assembly) -> None:
-    for role in ("BatchWorkerRole", "BatchStartRole"):
-        [statement] = stack.all("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
-        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "<AWS::AccountId>"}}
+def test_a_service_cannot_take_a_role_for_another_account(stack: Assembly) -> None:
+    for role in ("BatchWorkerRole", "BatchStartRole", "AirflowRole", "NetworkFlowLogRole"):
+        for statement in stack.all("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]:
+            assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "<AWS::AccountId>"}
+
+
+def test_another_airflow_environment_cannot_take_the_role_of_this_one(stack: Assembly) -> None:
+    for statement in stack.all("AWS::IAM::Role")["AirflowRole"]["AssumeRolePolicyDocument"]["Statement"]:
+        assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": f"{ARN}:airflow:{HERE}:environment/transcription"}
 
 
 def _bucket_policy(stack: Assembly, bucket: str) -> list[dict[str, Any]]:
