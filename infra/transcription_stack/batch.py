@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from aws_cdk import Stack
+from aws_cdk import RemovalPolicy, Stack
 from aws_cdk import aws_batch as batch
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -79,6 +80,8 @@ class TranscriptionBatch(Construct):
             build_args=dict(settings.image_build_args or {}),
             exclude=["**/__pycache__", "**/.*_cache"],
         )
+        if settings.image_scanning:
+            self._scan_images(settings.image_scanning)
         self.worker_role = self._worker_role(audio_bucket)
         self.start_role = self._start_role()
         self.queue = self._queue(self._compute_environments(network))
@@ -86,6 +89,24 @@ class TranscriptionBatch(Construct):
         # and a new image or model needs no update of the Airflow environment, which takes half an hour.
         self.job_definition_name = f"{settings.environment_name}-worker"
         self.job_definition = self._job_definition(audio_bucket)
+
+    def _scan_images(self, scan_type: str) -> None:
+        """Has the registry scan what the CDK pushes.
+
+        The scanning of single repositories, which a repository of our own would have, is deprecated:
+        https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImageScanningConfiguration.html
+        """
+        configuration = ecr.CfnRegistryScanningConfiguration
+        rule = configuration.ScanningRuleProperty(
+            scan_frequency="CONTINUOUS_SCAN" if scan_type == "ENHANCED" else "SCAN_ON_PUSH",
+            repository_filters=[
+                configuration.RepositoryFilterProperty(
+                    filter=self.image.repository.repository_name, filter_type="WILDCARD"
+                )
+            ],
+        )
+        scanning = configuration(self, "ImageScanning", scan_type=scan_type, rules=[rule])
+        scanning.apply_removal_policy(RemovalPolicy.RETAIN)  # destroying this stack leaves others' images scanned
 
     def _compute_environments(self, network: Network) -> list[batch.CfnComputeEnvironment]:
         """Spot first, then on demand. Together they never run more than max_vcpus."""

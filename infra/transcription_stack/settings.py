@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -33,6 +34,12 @@ LOG_RETENTION_DAYS = (
 WEBSERVER_ACCESS = ("PUBLIC_ONLY", "PRIVATE_ONLY", "PUBLIC_AND_PRIVATE")
 
 BATCH_ARRAY_LIMIT = 10_000
+
+# What worker_image/Dockerfile can be told. Docker itself passes over an argument that it does not know.
+IMAGE_BUILD_ARGS = ("PYTHON", "MODEL", "MODEL_SHA256", "SCORER_SHA256")
+
+# Least and greatest number in each field of a schedule.
+CRON_FIELDS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
 
 
 class InvalidSettingError(ValueError):
@@ -125,6 +132,11 @@ class Settings:
     # Arguments of the image's build (worker_image/Dockerfile), e.g. another model's URL.
     image_build_args: Mapping[str, str] | None = None
 
+    # Scanning of the worker's image for known vulnerabilities. "BASIC": of Debian's packages, when an image is pushed,
+    # free. "ENHANCED": of Python's too, and again whenever one becomes known, by Amazon Inspector, which costs. Either
+    # replaces what is set for the account's whole registry in this region; None leaves that as it is.
+    image_scanning: str | None = None
+
     # --- Airflow -------------------------------------------------------------------------------------
 
     airflow_version: str = "3.3.1"
@@ -172,6 +184,7 @@ class Settings:
         self._check_names()
         self._check_storage_and_network()
         self._check_batch()
+        self._check_image()
         self._check_airflow()
         self._check_alarms()
 
@@ -188,9 +201,10 @@ class Settings:
     def _check_types(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             value = getattr(self, name)
-            if name == "model_buckets":
-                object.__setattr__(self, name, tuple(value))  # TOML knows lists only
-            elif not _is_a(value, hint):
+            if isinstance(value, list):
+                value = tuple(value)  # TOML knows lists only
+                object.__setattr__(self, name, value)
+            if not _is_a(value, hint):
                 raise InvalidSettingError(f"{name} = {value!r}: expected {_said(hint)}.")
 
     def _check_names(self) -> None:
@@ -206,7 +220,14 @@ class Settings:
             self._within(name, 1, 3650)
         self._one_of("egress", ("nat", "endpoints"))
         self._within("nat_gateways", 1, 2)
-        self._matches("vpc_cidr", r"\d+\.\d+\.\d+\.\d+/(1[6-9]|2[0-4])", "a range of /16 to /24, e.g. 10.20.0.0/16")
+        try:
+            network = IPv4Network(self.vpc_cidr)
+        except ValueError as error:
+            raise InvalidSettingError(f"vpc_cidr = {self.vpc_cidr!r}: {error}.") from None
+        if not (16 <= network.prefixlen <= 24 and network.is_private):
+            raise InvalidSettingError(
+                f"vpc_cidr = {self.vpc_cidr!r}: must be a private range of /16 to /24, e.g. 10.20.0.0/16."
+            )
 
     def _check_batch(self) -> None:
         self._one_of("vcpus_per_child", FARGATE_MEMORY_GB)
@@ -217,11 +238,34 @@ class Settings:
                 f"with {', '.join(map(str, memory))} GB."
             )
         self._within("max_vcpus", max(1, self.vcpus_per_child), BATCH_ARRAY_LIMIT * self.vcpus_per_child)
+        if self.max_vcpus % self.vcpus_per_child:
+            raise InvalidSettingError(
+                f"max_vcpus = {self.max_vcpus}: must be a multiple of vcpus_per_child = {self.vcpus_per_child:g}, "
+                "for a child does not fit into less."
+            )
         self._within("spot_share", 0, 1)
         self._within("scratch_gib", 21, 200)
         self._within("attempts", 1, 10)
         self._within("attempt_timeout_hours", 1 / 60, 14 * 24)  # Fargate ends a task after 14 days anyhow
         self._within("stuck_in_queue_hours", 1 / 6, 24)
+        longest = self.attempts * self.attempt_timeout_hours + self.stuck_in_queue_hours
+        if self.keep_manifests_days * 24 <= longest:
+            raise InvalidSettingError(
+                f"keep_manifests_days = {self.keep_manifests_days}: a child may take {longest:g} hours (attempts * "
+                "attempt_timeout_hours + stuck_in_queue_hours), and a manifest must outlive it."
+            )
+
+    def _check_image(self) -> None:
+        if self.image_scanning is not None:
+            self._one_of("image_scanning", ("BASIC", "ENHANCED"))
+        for name in self.image_build_args or ():
+            if name not in IMAGE_BUILD_ARGS:
+                raise InvalidSettingError(
+                    f"image_build_args: the image knows no {name!r}, but {', '.join(IMAGE_BUILD_ARGS)}."
+                )
+        for name in ("model", "scorer"):
+            if getattr(self, name) is not None:
+                self._matches(name, r"s3://[^/\s]{3,63}/.+|[\w.-]+", "a name or s3://bucket/key")
         for arn in self.model_buckets:
             if not re.fullmatch(r"arn:aws[a-z-]*:s3:::[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", arn):
                 raise InvalidSettingError(f"model_buckets: {arn!r} is no bucket ARN such as arn:aws:s3:::my-models.")
@@ -241,13 +285,22 @@ class Settings:
                 "airflow_ui = 'PUBLIC_ONLY': without NAT (egress = 'endpoints') Airflow's workers cannot reach a "
                 "public web server. Choose PRIVATE_ONLY or PUBLIC_AND_PRIVATE."
             )
-        self._matches("schedule", r"\S+( \S+){4}", "five cron fields such as '0 1 * * *'")
+        self._check_schedule()
         self._matches(
             "maintenance_window", r"(MON|TUE|WED|THU|FRI|SAT|SUN):([01]\d|2[0-3]):(00|30)", "e.g. SUN:12:00 (UTC)"
         )
         self._within("max_instances", 1, BATCH_ARRAY_LIMIT)
         self._within("usd_per_vcpu_hour", 0, 10)
         self._within("usd_per_gb_hour", 0, 10)
+
+    def _check_schedule(self) -> None:
+        self._matches("schedule", r"[\w*/,#-]+( [\w*/,#-]+){4}", "five cron fields such as '0 1 * * *'")
+        for field, (name, (least, greatest)) in zip(self.schedule.split(), CRON_FIELDS.items(), strict=True):
+            for number in re.findall(r"(?<![/#\d])\d+", field):
+                if not least <= int(number) <= greatest:
+                    raise InvalidSettingError(
+                        f"schedule = {self.schedule!r}: the {name} {number} is not between {least} and {greatest}."
+                    )
 
     def _check_alarms(self) -> None:
         self._one_of("log_retention_days", LOG_RETENTION_DAYS)
@@ -282,6 +335,8 @@ def read_settings(path: Path) -> Settings:
         chosen = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InvalidSettingError(f"{path}: there is no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettingError(f"{path} cannot be read: {error}.") from None
     except tomllib.TOMLDecodeError as error:
         raise InvalidSettingError(f"{path}: {error}.") from None
     known = [field.name for field in fields(Settings)]
@@ -298,10 +353,17 @@ def _is_a(value: Any, hint: Any) -> bool:
         return hint is bool
     if hint is float:
         return isinstance(value, int | float)
-    return isinstance(value, get_origin(hint) or hint)
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is tuple:
+        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+    if kind is Mapping:
+        return isinstance(value, Mapping) and all(isinstance(part, parts[1]) for part in value.values())
+    return isinstance(value, hint)
 
 
 def _said(hint: Any) -> str:
     parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "nothing"}
-    return " or ".join(words.get(part, "a table of texts") for part in parts)
+    return " or ".join(
+        words.get(part) or ("a list of texts" if get_origin(part) is tuple else "a table of texts") for part in parts
+    )

@@ -23,6 +23,7 @@ CLOSED = {
     "egress": "endpoints",
     "airflow_ui": "PRIVATE_ONLY",
     "spot_share": 1,
+    "image_scanning": "ENHANCED",
     "delete_everything": True,
 }
 LARGE = {

@@ -240,6 +240,22 @@ def test_the_image_is_built_for_x86(stack: Assembly) -> None:
     assert image["source"]["platform"] == "linux/amd64"
 
 
+def test_the_registrys_scanning_is_changed_only_when_set(stack: Assembly, closed: Assembly) -> None:
+    assert not stack.all("AWS::ECR::RegistryScanningConfiguration")
+    assert closed.one("AWS::ECR::RegistryScanningConfiguration") == {
+        "ScanType": "ENHANCED",
+        "Rules": [
+            {
+                "ScanFrequency": "CONTINUOUS_SCAN",
+                "RepositoryFilters": [
+                    {"Filter": "cdk-hnb659fds-container-assets-<AWS::AccountId>-eu-west-1", "FilterType": "WILDCARD"}
+                ],
+            }
+        ],
+    }
+    assert closed.resource("BatchImageScanning")["DeletionPolicy"] == "Retain"
+
+
 def test_a_childs_log_has_a_group_of_its_own(stack: Assembly) -> None:
     log = stack.container()["LogConfiguration"]
     assert log["LogDriver"] == "awslogs"

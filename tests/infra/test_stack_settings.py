@@ -8,20 +8,30 @@ from typing import Any
 import pytest
 from stack_template import PROJECT
 
-from transcription_stack.settings import InvalidSettingError, Settings, read_settings
+from transcription_stack.settings import IMAGE_BUILD_ARGS, InvalidSettingError, Settings, read_settings
 
 WRONG = [
     ({"memory_gb_per_child": 3}, "memory_gb_per_child = 3: Fargate offers 2 vCPU with 4, 5, 6,"),
     ({"vcpus_per_child": 3}, "vcpus_per_child = 3: must be one of 0.25, 0.5, 1, 2, 4, 8, 16."),
     ({"vcpus_per_child": 8, "memory_gb_per_child": 18}, "memory_gb_per_child = 18: Fargate offers 8 vCPU with 16, 20,"),
     ({"max_vcpus": 1}, "max_vcpus = 1: must be between 2 and 20000."),
+    ({"max_vcpus": 41}, "max_vcpus = 41: must be a multiple of vcpus_per_child = 2"),
+    ({"keep_manifests_days": 1}, "keep_manifests_days = 1: a child may take 40 hours"),
+    ({"model": "s3:/bucket/x"}, "model = 's3:/bucket/x': must be a name or s3://bucket/key."),
+    ({"scorer": ""}, "scorer = '': must be a name or s3://bucket/key."),
     ({"spot_share": 1.5}, "spot_share = 1.5: must be between 0 and 1."),
     ({"scratch_gib": 20}, "scratch_gib = 20: must be between 21 and 200."),
     ({"attempts": 11}, "attempts = 11: must be between 1 and 10."),
     ({"attempt_timeout_hours": 0}, "attempt_timeout_hours = 0: must be between"),
     ({"stuck_in_queue_hours": 25}, "stuck_in_queue_hours = 25: must be between 0.166667 and 24."),
     ({"max_instances": 10_001}, "max_instances = 10001: must be between 1 and 10000."),
+    (
+        {"model_buckets": "arn:aws:s3:::my-models"},
+        "model_buckets = 'arn:aws:s3:::my-models': expected a list of texts.",
+    ),
+    ({"model_buckets": [1]}, "model_buckets = (1,): expected a list of texts."),
     ({"model_buckets": ["my-models"]}, "model_buckets: 'my-models' is no bucket ARN such as arn:aws:s3:::my-models."),
+    ({"image_scanning": "on"}, "image_scanning = 'on': must be one of BASIC, ENHANCED."),
     ({"airflow_version": "2.10.3"}, "airflow_version = '2.10.3': must be one of 3.3.1."),
     ({"airflow_class": "mw1.tiny"}, "airflow_class = 'mw1.tiny': must be one of mw1.micro, mw1.small,"),
     ({"airflow_max_workers": 2}, "airflow_max_workers = 2: mw1.micro has exactly 1."),
@@ -29,7 +39,10 @@ WRONG = [
     ({"egress": "endpoints"}, "airflow_ui = 'PUBLIC_ONLY': without NAT"),
     ({"egress": "vpn"}, "egress = 'vpn': must be one of nat, endpoints."),
     ({"nat_gateways": 0}, "nat_gateways = 0: must be between 1 and 2."),
-    ({"vpc_cidr": "10.0.0.0/8"}, "vpc_cidr = '10.0.0.0/8': must be a range of /16 to /24"),
+    ({"vpc_cidr": "10.0.0.0/8"}, "vpc_cidr = '10.0.0.0/8': must be a private range of /16 to /24"),
+    ({"vpc_cidr": "8.8.0.0/16"}, "vpc_cidr = '8.8.0.0/16': must be a private range of /16 to /24"),
+    ({"vpc_cidr": "10.20.0.5/16"}, "vpc_cidr = '10.20.0.5/16': 10.20.0.5/16 has host bits set."),
+    ({"vpc_cidr": "999.1.1.0/16"}, "vpc_cidr = '999.1.1.0/16': Octet 999 (> 255) not permitted"),
     ({"alarm_email": "nobody"}, "alarm_email = 'nobody': must be an e-mail address."),
     ({"alarm_reject_share": 10}, "alarm_reject_share = 10: must be between 0 and 1."),
     ({"alarm_waiting_hours": 0}, "alarm_waiting_hours = 0: must be between 1 and"),
@@ -38,6 +51,8 @@ WRONG = [
     ({"maintenance_window": "SUN:12:15"}, "maintenance_window = 'SUN:12:15': must be e.g. SUN:12:00 (UTC)."),
     ({"schedule": "nightly"}, "schedule = 'nightly': must be five cron fields"),
     ({"schedule": ""}, "schedule = '': must be five cron fields"),
+    ({"schedule": "61 1 * * *"}, "schedule = '61 1 * * *': the minute 61 is not between 0 and 59."),
+    ({"schedule": "0 1 * * 1-8"}, "schedule = '0 1 * * 1-8': the weekday 8 is not between 0 and 7."),
     ({"stack_name": "1st"}, "stack_name = '1st': must be letters, digits and hyphens, a letter first."),
     ({"environment_name": "a b"}, "environment_name = 'a b': must be 1-80 letters"),
     ({"region": "Ireland"}, "region = 'Ireland': must be an AWS region such as us-east-1."),
@@ -45,6 +60,8 @@ WRONG = [
     ({"max_vcpus": "40"}, "max_vcpus = '40': expected a whole number."),
     ({"max_vcpus": True}, "max_vcpus = True: expected a whole number."),
     ({"region": 1}, "region = 1: expected text or nothing."),
+    ({"image_build_args": {"MODEL": 3}}, "image_build_args = {'MODEL': 3}: expected a table of texts or nothing."),
+    ({"image_build_args": {"MODLE": "x"}}, "image_build_args: the image knows no 'MODLE', but PYTHON, MODEL,"),
     ({"image_build_args": "x"}, "image_build_args = 'x': expected a table of texts or nothing."),
 ]
 
@@ -53,6 +70,16 @@ WRONG = [
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidSettingError, match=re.escape(message)):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize("schedule", ["0 1 * * *", "*/90 0-23/2 1,15 JAN-DEC MON-FRI", "30 3 * * 1-5", "0 0 L * 5#2"])
+def test_a_schedule_may_have_steps_lists_ranges_and_names(schedule: str) -> None:
+    assert Settings(schedule=schedule).schedule == schedule
+
+
+def test_the_images_arguments_are_those_of_its_dockerfile() -> None:
+    dockerfile = (PROJECT / "worker_image" / "Dockerfile").read_text()
+    assert set(IMAGE_BUILD_ARGS) == set(re.findall(r"^ARG (\w+)=", dockerfile, re.MULTILINE))
 
 
 def test_an_unknown_setting_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
