@@ -100,6 +100,14 @@ infra/node_modules/aws-cdk/bin/cdk: infra/package-lock.json .venv/infra/lock
 		--no-audit --no-fund --ignore-scripts --silent
 	@touch $@
 
+.PHONY: bootstrap
+bootstrap: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Once an account and region: what the CDK uploads to
+	@$(CDK) bootstrap
+
+.PHONY: diff
+diff: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## What a deployment would change on AWS
+	@$(CDK) diff
+
 .PHONY: deploy
 deploy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Create or update the stack on AWS (needs Docker)
 	@command -v docker >/dev/null || { echo "Docker is needed to build the worker's image: https://docs.docker.com/get-docker/" >&2; exit 1; }

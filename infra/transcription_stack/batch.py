@@ -33,7 +33,7 @@ EVALUATE_ON_EXIT = [
 ]
 
 # The reasons that Batch gives for a job at the queue's head that it cannot place:
-# https://docs.aws.amazon.com/batch/latest/userguide/job-queue-state-time-limit.html
+# https://docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html
 STUCK_REASONS = (
     "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
     "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",

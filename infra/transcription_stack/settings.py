@@ -161,7 +161,8 @@ class Settings:
     # Most children of a run when the run itself does not say.
     max_instances: int = 20
 
-    # Prices for the cost estimate in plan and report: Fargate on demand, Linux/x86, us-east-1.
+    # Prices for the cost estimate in plan and report: Fargate on demand, Linux/x86, us-east-1, as of October 2026
+    # (docs/deploy.md says where from).
     usd_per_vcpu_hour: float = 0.04048
     usd_per_gb_hour: float = 0.004445
 

@@ -43,6 +43,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (*PACKAGE_MANAGERS, "var/lib/dpkg/status", "usr/bin/env"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch(mode=0o755)
+    for name, mode in (("su", 0o4755), ("chage", 0o2755)):
+        (root / "usr/bin" / name).touch()
+        (root / "usr/bin" / name).chmod(mode)
     return root
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,15 @@ def test_the_image_cannot_install_anything(image: Image, tmp_path: Path) -> None
     names = {path.name for path in programs if path.is_file()}
     assert {"python", "env"} <= names
     assert not [name for name in names if re.match(r"(pip|apt|dpkg|gcc|cc$|make$|wheel$|easy_install)", name)]
+
+
+def test_no_program_of_the_image_gives_its_user_more_rights(image: Image, base: Path) -> None:
+    def gives_rights(root: Path) -> set[str]:
+        found = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+        return {path.name for path in found if path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID)}
+
+    assert gives_rights(base) == {"su", "chage"}
+    assert gives_rights(image.root) == set()
 
 
 def test_the_registry_can_still_scan_what_debian_installed(image: Image) -> None:
