@@ -20,7 +20,7 @@ help: ## Show this list
 ## Environments: one a lock file, made anew when the lock changes
 
 .PHONY: setup
-setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock .venv/wheels/lock ## Make the three Python environments
+setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three Python environments
 
 .venv/uv/bin/uv: requirements/uv.lock
 	@sh requirements/fetch-uv.sh
@@ -42,8 +42,8 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock .venv/wheels/lock #
 .venv/wheels/lock: worker_image/requirements.lock .venv/worker/lock
 	@echo "Downloading the packages of the worker's image"
 	@rm -rf $(@D)
-	@"$$($(WORKER) -c 'import sys; print(sys.base_prefix)')/bin/python3.9" -m pip download -qq --no-cache-dir \
-		--disable-pip-version-check --require-hashes --only-binary :all: --dest $(@D) -r $<
+	@$(WORKER) -m pip download -qq --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
+		--dest $(@D) -r $<
 	@cp $< $@
 
 define environment
@@ -121,7 +121,7 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 ## Tests and checks
 
 .PHONY: test
-test: setup build/cdk.out/manifest.json ## All tests
+test: setup .venv/wheels/lock build/cdk.out/manifest.json ## All tests
 	@$(AIRFLOW) -m pytest tests --ignore tests/worker --ignore tests/faults
 	@$(AIRFLOW) -m pytest -p no:logging tests/faults
 	@$(WORKER) -m pytest tests/worker

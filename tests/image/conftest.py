@@ -25,8 +25,6 @@ PACKAGE_MANAGERS = (
     "usr/lib/dpkg/methods/apt/install", "usr/sbin/dpkg-fsys-usrunmess",
 )  # fmt: skip
 
-Build = Callable[..., Image]
-
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,11 +33,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     worker = PROJECT / ".venv" / "worker" / "bin" / "python"
     code = "import sys; print(sys.base_prefix)"
     prefix = Path(subprocess.run([worker, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
-    left_out = shutil.ignore_patterns("test", "idlelib", "tkinter", "config-3.9*", "__pycache__", "*.a")
-    for part in ("bin", "lib"):
-        shutil.copytree(prefix / part, root / "usr" / "local" / part, symlinks=True, ignore=left_out)
-    # pip's own first line names the interpreter that it came with.
-    (root / "usr/local/bin/pip").write_text('#!/bin/sh\nexec "$(dirname "$0")/python3.9" -m pip "$@"\n')
+    local = root / "usr" / "local"
+    (local / "bin").mkdir(parents=True)
+    shutil.copy2(prefix / "bin" / "python3.9", local / "bin")
+    (local / "bin" / "python").symlink_to("python3.9")
+    left_out = shutil.ignore_patterns("test", "idlelib", "tkinter", "config-3.9*", "__pycache__", "dist-packages")
+    shutil.copytree(prefix / "lib" / "python3.9", local / "lib" / "python3.9", symlinks=True, ignore=left_out)
+    for library in (prefix / "lib").glob("libpython3*.so*"):
+        shutil.copy2(library, local / "lib")
+    (local / "bin" / "pip").write_text(f'#!/bin/sh\nexec "{worker}" -m pip "$@"\n')
+    (local / "bin" / "pip").chmod(0o755)
     for name in (*PACKAGE_MANAGERS, "var/lib/dpkg/status", "usr/bin/env"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch(mode=0o755)
@@ -50,8 +53,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build_image(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Builds a context with build arguments; packages come from those that `make setup` has downloaded."""
+def build_image(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Image]:
+    """Builds a context with build arguments; packages come from those that `make` has downloaded."""
 
     def build_image(context: Path = CONTEXT, **arguments: str) -> Image:
         wheels = PROJECT / ".venv" / "wheels"
@@ -67,6 +70,6 @@ def build_image(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 @pytest.fixture(scope="session")
-def image(build_image: Build) -> Image:
+def image(build_image: Callable[..., Image]) -> Image:
     """The image with the demo's model, which is in the project."""
     return build_image(MODEL="asterisk-en")

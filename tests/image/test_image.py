@@ -11,18 +11,19 @@ import shutil
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONTEXT, PROJECT, Build
 from dockerfile import Image, StepFailedError
 
 from transcription import manifest, planning
 from transcription.bucket import Bucket
 
+PROJECT = Path(__file__).resolve().parents[2]
+CONTEXT = PROJECT / "worker_image"
 RECORDING = "dictate__forhelp.wav"
 
 
@@ -106,7 +107,9 @@ def test_nothing_of_the_build_is_left(image: Image) -> None:
     assert not list((image.root / "opt/transcriber").rglob("__pycache__"))
 
 
-def test_a_package_that_is_not_the_locked_file_stops_the_build(build_image: Build, tmp_path: Path) -> None:
+def test_a_package_that_is_not_the_locked_file_stops_the_build(
+    build_image: Callable[..., Image], tmp_path: Path
+) -> None:
     context = shutil.copytree(CONTEXT, tmp_path / "context")
     lock = (context / "requirements.lock").read_text()
     (context / "requirements.lock").write_text(re.sub(r"sha256:\w{64}", "sha256:" + "0" * 64, lock))
@@ -133,12 +136,16 @@ def published(tmp_path: Path) -> Iterator[Path]:
     server.shutdown()
 
 
-def test_an_official_model_that_is_not_the_published_one_stops_the_build(build_image: Build, published: Path) -> None:
+def test_an_official_model_that_is_not_the_published_one_stops_the_build(
+    build_image: Callable[..., Image], published: Path
+) -> None:
     with pytest.raises(StepFailedError, match=r"deepspeech-0\.9\.3-models\.tflite is not the file that was meant"):
         build_image(published)
 
 
-def test_a_model_is_taken_by_the_checksums_that_the_build_is_given(build_image: Build, published: Path) -> None:
+def test_a_model_is_taken_by_the_checksums_that_the_build_is_given(
+    build_image: Callable[..., Image], published: Path
+) -> None:
     def sha256(suffix: str) -> str:
         return hashlib.sha256((CONTEXT / "models/asterisk-en" / f"asterisk-en.{suffix}").read_bytes()).hexdigest()
 
