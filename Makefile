@@ -115,7 +115,7 @@ deploy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Cr
 
 .PHONY: destroy
 destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Delete the stack on AWS; says what it leaves and how to delete that
-	@$(AIRFLOW) infra/leftovers.py list "$(or $(STACK),Transcription)"
+	@$(AIRFLOW) infra/leftovers.py list "$(ASSEMBLY)"
 	@$(CDK) destroy --all
 
 ## Tests and checks

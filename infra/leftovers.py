@@ -1,11 +1,14 @@
 """What `make destroy` leaves: the stack's buckets, with everything in them.
 
-leftovers.py list STACK      names them; call it before the stack is gone, for its outputs go with it
+leftovers.py list ASSEMBLY   names those of the stack that was synthesised to this folder; call it before the
+                             stack is gone, for its outputs go with it
 leftovers.py delete BUCKET…  deletes them for good, every version of every object first
 """
 
 import argparse
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,6 +19,13 @@ OUTPUTS = {
     "AirflowCodeBucketName": "Airflow's code",
     "AccessLogsBucketName": "access logs",
 }
+
+
+def stack_of(assembly: Path) -> tuple[str, str | None]:
+    """Name and region of the stack; no region: the one that the AWS profile names."""
+    stack = json.loads((assembly / "manifest.json").read_text())["artifacts"]["Transcription"]
+    region = stack["environment"].rpartition("/")[2]
+    return stack["properties"].get("stackName", "Transcription"), None if region == "unknown-region" else region
 
 
 def buckets_of(stack: str, cloudformation: Any) -> dict[str, str]:
@@ -52,7 +62,7 @@ def delete_bucket(name: str, s3: Any) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list").add_argument("stack")
+    commands.add_parser("list").add_argument("assembly", type=Path)
     commands.add_parser("delete").add_argument("bucket", nargs="+")
     chosen = parser.parse_args(arguments)
 
@@ -61,9 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{name}: {delete_bucket(name, boto3.client('s3'))} objects and versions deleted, and the bucket")
         return
 
-    buckets = buckets_of(chosen.stack, boto3.client("cloudformation"))
+    stack, region = stack_of(chosen.assembly)
+    buckets = buckets_of(stack, boto3.client("cloudformation", region_name=region))
     if not buckets:
-        print(f"There is no stack {chosen.stack} in this account and region.")
+        print(f"There is no stack {stack} in this account and region.")
         return
     print("These buckets stay, with what is in them, unless the stack was deployed with delete_everything = true:")
     for name, content in buckets.items():

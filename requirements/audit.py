@@ -32,6 +32,7 @@ def python_findings(lock: str) -> dict[str, Set[str]]:
     """What is known of a lock's packages: by `package version`, each vulnerability with all of its names."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", lock, "--disable-pip", "--require-hashes"]
     command += ["--vulnerability-service", "osv", "--format", "json", "--progress-spinner", "off", "--timeout", "30"]
+    command += ["--cache-dir", str(PROJECT / ".venv/pip-audit")]
     answer = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     try:
         packages = json.loads(answer.stdout)["dependencies"]

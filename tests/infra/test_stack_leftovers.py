@@ -62,13 +62,19 @@ def test_the_buckets_that_stay_are_named_with_the_command_that_deletes_them(
     )
     names = [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]]
     assert len(names) == 3
-    leftovers.main(["list", "Transcription"])
+    leftovers.main(["list", str(stack.folder)])
     said = capsys.readouterr().out
     for name in names:
         assert said.count(name) == 2  # named, and in the command
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_stack_that_is_not_there_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    leftovers.main(["list", "Transcription"])
+def test_a_stack_that_is_not_there_leaves_nothing(stack: Assembly, capsys: pytest.CaptureFixture[str]) -> None:
+    leftovers.main(["list", str(stack.folder)])
     assert capsys.readouterr().out == "There is no stack Transcription in this account and region.\n"
+
+
+def test_the_stack_is_the_one_that_the_settings_name(stack: Assembly, closed: Assembly, large: Assembly) -> None:
+    assert leftovers.stack_of(stack.folder) == ("Transcription", None)
+    assert leftovers.stack_of(closed.folder) == ("Transcription", "eu-west-1")
+    assert leftovers.stack_of(large.folder) == ("Team-B", None)
