@@ -101,7 +101,7 @@ infra/node_modules/aws-cdk/bin/cdk: infra/package-lock.json .venv/infra/lock
 	@touch $@
 
 .PHONY: bootstrap
-bootstrap: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Once an account and region: what the CDK uploads to
+bootstrap: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Once an account and region: where the CDK uploads to
 	@$(CDK) bootstrap
 
 .PHONY: diff
@@ -158,7 +158,7 @@ check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by c
 	@$(WORKER) -m mypy worker_image/transcriber
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
 	@.venv/infra/bin/hadolint worker_image/Dockerfile
-	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md docs tests/recordings worker_image/models
+	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md docs tests/recordings worker_image
 
 .PHONY: snapshot
 snapshot: setup ## Renew the template's snapshot after a wanted change

@@ -382,7 +382,7 @@ def _submit(response: Any) -> Any:
     """A definition with `ecsProperties` takes its overrides in that form only, by the container's name."""
     definition = response.batch_backend.get_job_definition(response._get_param("jobDefinition"))
     if definition and "ecsProperties" in definition.container_properties:
-        if response._get_param("containerOverrides"):
+        if response._get_param("containerOverrides") is not None:
             raise ClientException("A job definition with ecsProperties takes ecsPropertiesOverride.")
         for override in response._get_param("ecsPropertiesOverride", {}).get("taskProperties", ()):
             for container in override["containers"]:
