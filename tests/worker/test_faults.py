@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -117,6 +118,22 @@ def test_a_run_again_with_other_settings_transcribes_again(bucket: Bucket) -> No
     assert bucket.run(BEAM_WIDTH="100").code == 0
     assert bucket.facts("output/call")["LastModified"] > first["LastModified"]
     assert bucket.facts("output/call")["Metadata"]["settings"] != first["Metadata"]["settings"]
+
+
+def test_a_recording_is_done_again_only_if_a_wanted_output_is_missing(bucket: Bucket) -> None:
+    line = bucket.put("call.wav")
+    bucket.plan(line)
+    assert bucket.run(OUTPUT_FORMATS="json,srt").code == 0
+    words = bucket.text("output/call")
+    made = bucket.facts("output/call")["Metadata"]
+    bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"untouched", Metadata=made)
+    bucket.s3.delete_object(Bucket=bucket.name, Key="output/call.json")
+    bucket.plan({**line, "source_key": "processed/call.wav"})
+    assert bucket.run(OUTPUT_FORMATS="srt").code == 0
+    assert bucket.text("output/call") == "untouched", "all that is wanted was there"
+    assert bucket.run(OUTPUT_FORMATS="json,srt").code == 0
+    assert bucket.text("output/call") == words
+    assert json.loads(bucket.read("output/call.json"))["text"] == words
 
 
 def test_a_transcript_of_an_earlier_run_that_is_as_good_is_taken_over_as_it_is(bucket: Bucket, fault: Any) -> None:

@@ -37,13 +37,12 @@ class Making:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that differ whenever the same audio could give another result."""
+        """16 hex digits that differ whenever the same audio could give other words."""
         made_of = [
             __version__,
             self.model.model.sha256,
             self.model.scorer.sha256 if self.model.scorer else None,
             asdict(self.decoding),
-            self.formats,
         ]
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -57,15 +56,16 @@ class Delivery:
         self._fingerprint = making.fingerprint
 
     def has_transcript(self, recording: Recording) -> bool:
-        """Whether this version of the recording was transcribed with these settings already."""
+        """Whether every wanted output of this version of the recording is there, made with these settings."""
+        keys = [recording.transcript_key, *(f"{recording.transcript_key}.{form}" for form in self._making.formats)]
+        return all(self._is_made(key, recording) for key in keys)
+
+    def _is_made(self, key: str, recording: Recording) -> bool:
         try:
-            metadata = self._bucket.facts(recording.transcript_key).metadata
+            metadata = self._bucket.facts(key).metadata
         except Gone:
             return False
-        return (metadata.get("source-etag"), metadata.get("settings")) == (
-            recording.source_etag,
-            self._fingerprint,
-        )
+        return (metadata.get("source-etag"), metadata.get("settings")) == (recording.source_etag, self._fingerprint)
 
     def take_over(self, recording: Recording) -> None:
         """Note on a transcript of an earlier run that it is as good as this run's, so that it is accounted for."""
