@@ -26,7 +26,11 @@ TEXT = "after the tone say your temporary message and then press the pound key"
 
 
 def decoded(content: bytes, rate: int = RATE) -> np.ndarray:
-    return np.concatenate(list(Audio(io.BytesIO(content), rate).chunks()))
+    return separated(content, rate, separate=False)[:, 0]
+
+
+def separated(content: bytes, rate: int = RATE, separate: bool = True) -> np.ndarray:
+    return np.concatenate(list(Audio(io.BytesIO(content), rate, separate).chunks()))
 
 
 def warnings(content: bytes) -> list[str]:
