@@ -25,13 +25,14 @@ from .samples import Samples
 
 # Only containers of sound and video: a playlist (hls, concat, sdp) could make ffmpeg open other files or URLs.
 CONTAINERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,rm,tta,voc,w64,"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,gsm,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,rm,tta,voc,w64,"
     "wav,wv"
 )
 # Whose headers state a duration that can be relied on (an MP3's is often an estimate).
 EXACT_DURATION = ("aiff", "au", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav")
 MAX_HOURS = 24
-MAX_CHANNELS = 32  # that are kept apart: each needs half a minute of memory
+MAX_CHANNELS = 64  # that ffmpeg's conversion takes
+MAX_SEPARATE_CHANNELS = 32  # each needs memory for half a minute
 
 NOT_AUDIO = "This file is no audio or video that can be read. Upload the original recording."
 UNKNOWN_ENCODING = (
@@ -119,11 +120,13 @@ class Audio:
 
     def _count_channels(self, channels: int) -> None:
         self.channels = max(self.channels, channels)
-        if self._separate and channels > MAX_CHANNELS:
+        most = MAX_SEPARATE_CHANNELS if self._separate else MAX_CHANNELS
+        if channels > most:
+            how = "separately" if self._separate else "mixed"
             raise Rejected(
                 "too-many-channels",
-                f"This recording has {channels} channels, and {MAX_CHANNELS} at most can be transcribed separately. "
-                "Transcribe it with `channels` set to `mixed`, or upload a file for each channel.",
+                f"This recording has {channels} channels, and {most} at most can be transcribed {how}. "
+                "Upload a file for each speaker.",
             )
 
     def _note_what_is_missing(self) -> None:
@@ -205,8 +208,10 @@ class _Conversion:
     """From one form of audio to int16 at the target rate, the channels mixed or kept apart."""
 
     def __init__(self, frame: AudioFrame, sample_rate: int, separate: bool) -> None:
-        layout = frame.layout if separate else av.AudioLayout("mono")
-        self._channels = layout.nb_channels
+        # Of channels without a place in the room (9, 11, 13 and so on) ffmpeg knows no matrix.
+        self._average = not separate and frame.layout.nb_channels > 1 and frame.layout.name.endswith(" channels")
+        layout = frame.layout if separate or self._average else av.AudioLayout("mono")
+        self._channels = layout.nb_channels if separate else 1
         self._fits = frame.format.packed.name == "s16" and frame.layout.nb_channels == self._channels
         # To integers, for ffmpeg scales its matrix so that nothing clips only then.
         self._form = None if self._fits else AudioResampler("s32", layout, frame.sample_rate)
@@ -232,7 +237,8 @@ class _Conversion:
     def _take(self, parts: Sequence[AudioFrame]) -> None:
         for part in parts:
             samples = part.to_ndarray()
-            self._waiting.append(samples.T if part.format.is_planar else samples.reshape(-1, self._channels))
+            samples = samples.T if part.format.is_planar else samples.reshape(part.samples, -1)
+            self._waiting.append(samples.mean(axis=1, keepdims=True) if self._average else samples)
             self._count += part.samples
 
     def _convert(self, last: bool) -> Samples:
