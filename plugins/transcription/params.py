@@ -35,6 +35,23 @@ PARAMS = {
         description="Beside the plain text: words with times (json), captions (srt, vtt).",
         section="What to transcribe",
     ),
+    "channels": Param(
+        "mixed",
+        type="string",
+        enum=["mixed", "separate"],
+        title="Channels",
+        description="`separate` transcribes each channel on its own and labels it: for calls with a speaker on each.",
+        section="What to transcribe",
+    ),
+    "alternatives": Param(
+        0,
+        type="integer",
+        minimum=0,
+        maximum=10,
+        title="Alternatives",
+        description="How many other readings of each segment the `json` has.",
+        section="What to transcribe",
+    ),
     "max_instances": Param(
         settings.option("max_instances_default"),
         type="integer",

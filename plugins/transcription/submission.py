@@ -33,6 +33,8 @@ def container_environment(bucket: str, manifest_prefix: str, params: Mapping[str
         "LM_ALPHA": params.get("lm_alpha"),
         "LM_BETA": params.get("lm_beta"),
         "OUTPUT_FORMATS": ",".join(params.get("output_formats") or ()),
+        "CHANNELS": params.get("channels"),
+        "ALTERNATIVES": params.get("alternatives"),
     }
     return [{"name": name, "value": str(value)} for name, value in chosen.items() if value not in (None, "")]
 

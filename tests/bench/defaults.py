@@ -67,7 +67,7 @@ def lengths(model: Any, job: dict[str, Any], known: bool) -> list[dict[str, Any]
         row: dict[str, Any] = {"seconds": length, "errors": {}}
         spent = 0.0
         for name, samples in clips.items():
-            chunks = (samples[at : at + corpus.RATE] for at in range(0, len(samples), corpus.RATE))
+            chunks = (samples[at : at + corpus.RATE, None] for at in range(0, len(samples), corpus.RATE))
             cut = list(pieces.cut(chunks, corpus.RATE))
             started = time.process_time()
             heard = " ".join(filter(None, (model.stt(piece.samples) for piece in cut)))

@@ -144,6 +144,8 @@ def test_what_the_user_set_reaches_the_worker_and_nothing_else_does() -> None:
         "lm_alpha": 0.0,
         "lm_beta": None,
         "output_formats": ["json", "srt"],
+        "channels": "separate",
+        "alternatives": 3,
     }
     given = {item["name"]: item["value"] for item in submission.container_environment("b", "p/", params)}
     assert given == {
@@ -154,6 +156,8 @@ def test_what_the_user_set_reaches_the_worker_and_nothing_else_does() -> None:
         "BEAM_WIDTH": "100",
         "LM_ALPHA": "0.0",
         "OUTPUT_FORMATS": "json,srt",
+        "CHANNELS": "separate",
+        "ALTERNATIVES": "3",
     }
 
 

@@ -49,6 +49,9 @@ FORMS = {
     "wav-double": ("wav", "pcm_f64le", 16000, "mono"),
     "wav-g722": ("wav", "g722", 16000, "mono"),
     "wav-ima-adpcm": ("wav", "adpcm_ima_wav", 16000, "mono"),
+    "speex-narrowband": ("ogg", "libspeex", 8000, "mono"),
+    "speex-wideband": ("ogg", "libspeex", 16000, "mono"),
+    "speex-ultra-wideband-stereo": ("ogg", "libspeex", 32000, "stereo"),
 }
 
 

@@ -23,11 +23,22 @@ def at_rate(samples: np.ndarray, rate: int) -> np.ndarray:
     return samples if rate == RATE else soxr.resample(samples, RATE, rate, quality="VHQ")
 
 
+def stereo(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Two channels of shape (n, 2), the shorter one silent at its end."""
+    both = np.zeros((max(len(left), len(right)), 2), np.int16)
+    both[: len(left), 0], both[: len(right), 1] = left, right
+    return both
+
+
+def interleaved(samples: np.ndarray, channels: int) -> np.ndarray:
+    return samples.reshape(-1) if samples.ndim == 2 else np.repeat(samples, channels)
+
+
 def wav(
     samples: np.ndarray, rate: int = RATE, channels: int = 1, junk: bytes = b"", promise: int | None = None
 ) -> bytes:
     """A plain WAV, written by hand; `promise` is the size of data that its header tells."""
-    data = np.repeat(samples, channels).astype("<i2").tobytes()
+    data = interleaved(samples, channels).astype("<i2").tobytes()
     form = struct.pack("<HHIIHH", 1, channels, rate, rate * 2 * channels, 2 * channels, 16)
     size = len(data) if promise is None else promise
     chunks = b"fmt " + struct.pack("<I", 16) + form + junk + b"data" + struct.pack("<I", size) + data
@@ -43,7 +54,7 @@ def encoded(
     bit_rate: int | None = None,
     picture: bool = False,
 ) -> bytes:
-    """The samples, the same in every channel, as a file of that container and codec."""
+    """The samples, the same in every channel if they are of one, as a file of that container and codec."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         if picture:
@@ -60,7 +71,7 @@ def encoded(
             output.mux(video.encode(None))
         channels = av.AudioLayout(layout).nb_channels
         frame = av.AudioFrame.from_ndarray(
-            np.repeat(at_rate(samples, rate), channels).reshape(1, -1), format="s16", layout=layout
+            interleaved(at_rate(samples, rate), channels).reshape(1, -1), format="s16", layout=layout
         )
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         form = stream.codec_context.format or av.AudioFormat("s16")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import BAD, FORMS
 from fuzzing import bounded, keep
-from harness import ROOT, SHORT, recording
+from harness import ROOT, SHORT, TEXTS, recording
 from hypothesis import given
 from hypothesis import strategies as st
-from sounds import RATE, encoded, speech, wav
+from sounds import RATE, encoded, speech, stereo, wav
 
 from transcriber import audio
 from transcriber.audio import Audio
@@ -26,7 +27,11 @@ TEXT = "after the tone say your temporary message and then press the pound key"
 
 
 def decoded(content: bytes, rate: int = RATE) -> np.ndarray:
-    return np.concatenate(list(Audio(io.BytesIO(content), rate).chunks()))
+    return separated(content, rate, separate=False)[:, 0]
+
+
+def separated(content: bytes, rate: int = RATE, separate: bool = True) -> np.ndarray:
+    return np.concatenate(list(Audio(io.BytesIO(content), rate, separate).chunks()))
 
 
 def warnings(content: bytes) -> list[str]:
@@ -55,7 +60,58 @@ def heard(engine: Engine, samples: np.ndarray) -> str:
 def test_the_same_recording_has_the_same_words_in_every_encoding(form: str, engine: Engine) -> None:
     container, codec, rate, layout = FORMS[form]
     content = encoded(speech(), container, codec, rate, layout, bit_rate=64_000 if form == "wma" else None)
-    assert heard(engine, decoded(content)) == TEXT
+    assert_is_the_recording(content, engine)
+
+
+def assert_is_the_recording(content: bytes, engine: Engine) -> None:
+    samples = decoded(content)
+    assert heard(engine, samples) == TEXT
+    assert len(samples) / RATE == pytest.approx(5.5, abs=0.15), "encoders add a moment at both ends, no more"
+
+
+@pytest.mark.parametrize("name", ["vm-rec-temp.gsm", "vm-rec-temp-wav49.wav"])
+def test_what_telephone_exchanges_record_as_gsm_is_read(name: str, engine: Engine) -> None:
+    """Encoded by sox 14.4.2, because PyAV's wheel has no encoder for it."""
+    assert_is_the_recording((Path(__file__).parent / "gsm" / name).read_bytes(), engine)
+
+
+def test_separate_channels_arrive_bit_for_bit() -> None:
+    both = stereo(speech(), speech("vm-leavemsg.wav"))
+    for container, codec in (("wav", "pcm_s16le"), ("wav", "pcm_s32le"), ("flac", "flac")):
+        assert np.array_equal(separated(encoded(both, container, codec, layout="stereo")), both)
+
+
+@pytest.mark.parametrize("form", ["wav-mulaw-8k-stereo", "mp3", "m4a", "wma", "ogg-vorbis", "mov-alac"])
+def test_separate_channels_of_any_encoding_have_each_its_words(form: str, engine: Engine) -> None:
+    container, codec, rate, layout = FORMS[form]
+    both = stereo(speech(), speech("vm-leavemsg.wav"))
+    content = encoded(both, container, codec, rate, layout, bit_rate=192_000 if form == "wma" else None)
+    channels = separated(content).T
+    assert [heard(engine, channel) for channel in channels] == [TEXT, TEXTS["vm-leavemsg.wav"]]
+
+
+def test_a_channel_that_comes_later_is_kept_apart_from_there() -> None:
+    content = encoded(speech(SHORT), "mp3", "libmp3lame", 44100) + encoded(
+        stereo(speech(SHORT), speech(SHORT)), "mp3", "libmp3lame", 44100, "stereo"
+    )
+    opened = Audio(io.BytesIO(content), RATE, separate=True)
+    assert [chunk.shape[1] for chunk in opened.chunks()] == [1, 1, 2, 2]
+    assert opened.channels == 2
+    assert opened.duration == pytest.approx(2 * 1.71, abs=0.2)
+
+
+def test_a_mono_recording_has_one_channel() -> None:
+    assert np.array_equal(separated(recording())[:, 0], decoded(recording()))
+    assert separated(recording()).shape[1] == 1
+
+
+def test_no_more_channels_are_kept_apart_than_memory_allows() -> None:
+    assert separated(wav(speech(SHORT), channels=32)).shape == (len(speech(SHORT)), 32)
+    assert len(decoded(wav(speech(SHORT), channels=64))) == len(speech(SHORT))
+    for channels, separate in ((33, True), (65, False)):
+        with pytest.raises(Rejected) as caught:
+            separated(wav(speech(SHORT), channels=channels), separate=separate)
+        assert caught.value.code == "too-many-channels"
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("matroska", "libopus")])
@@ -75,7 +131,7 @@ def test_every_recording_of_the_project_arrives_bit_for_bit() -> None:
     assert np.array_equal(decoded(recording()), np.frombuffer(recording()[44:], np.int16))
 
 
-@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("channels", [2, 4, 8, 9, 33])
 def test_equal_channels_are_mixed_without_a_change_of_loudness(channels: int) -> None:
     loud = (speech().astype(float) * 1.3).astype(np.int16)
     mixed = decoded(wav(loud, channels=channels)).astype(int)

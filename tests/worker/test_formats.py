@@ -16,7 +16,7 @@ from transcriber.transcript import Segment, Transcript
 
 
 def transcript(*words: Word) -> Transcript:
-    return Transcript([Segment(words[0].start, words[-1].end, list(words), -1.5)], words[-1].end, 0.5, [])
+    return Transcript([Segment(words[0].start, words[-1].end, list(words), -1.5)], words[-1].end, 1, 0.5, [])
 
 
 def spoken(text: str, start: float = 0.0, pause: float = 0.1) -> list[Word]:

@@ -17,7 +17,7 @@ from transcriber.pieces import LONG_SILENCE_SECONDS, MAX_SECONDS, Piece, cut
 
 def chunks(samples: np.ndarray, size: int = RATE) -> Iterator[np.ndarray]:
     for start in range(0, len(samples), size):
-        yield samples[start : start + size]
+        yield samples[start : start + size, None]
 
 
 def pieces_of(samples: np.ndarray, rate: int = RATE, size: int = RATE) -> list[Piece]:

@@ -47,6 +47,7 @@ def main() -> int:
                 decoder=decoder,
                 engines=engines,
                 sample_rate=facts.sample_rate,
+                separate=settings.decoding.channels == "separate",
                 width=width,
                 scratch=Path(scratch),
             )

@@ -1,8 +1,8 @@
-"""Decodes any audio to what the engines take: 16-bit mono samples at the model's rate.
+"""Decodes any audio to what the engines take: 16-bit samples at the model's rate.
 
 PyAV, because its wheel carries ffmpeg: it knows every container users send, by content, and decodes as a
 stream, so that a ten-hour file needs no more memory than a short one. The channels are mixed by ffmpeg's
-matrix, the rate is changed by soxr. Audio that already is what the engines take passes bit for bit.
+matrix or kept apart, the rate is changed by soxr. Audio that already is what the engines take passes bit for bit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import soxr  # type: ignore[import-untyped]
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -24,12 +25,14 @@ from .samples import Samples
 
 # Only containers of sound and video: a playlist (hls, concat, sdp) could make ffmpeg open other files or URLs.
 CONTAINERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,rm,tta,voc,w64,"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,gsm,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,rm,tta,voc,w64,"
     "wav,wv"
 )
 # Whose headers state a duration that can be relied on (an MP3's is often an estimate).
 EXACT_DURATION = ("aiff", "au", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav")
 MAX_HOURS = 24
+MAX_CHANNELS = 64  # that ffmpeg's conversion takes
+MAX_SEPARATE_CHANNELS = 32  # each needs memory for half a minute
 
 NOT_AUDIO = "This file is no audio or video that can be read. Upload the original recording."
 UNKNOWN_ENCODING = (
@@ -44,16 +47,20 @@ class Audio:
     Args:
         source: the file's content, seekable.
         sample_rate: of the samples to be made, in Hz.
+        separate: keep the channels apart instead of mixing them.
 
     Attributes:
+        channels: how many the recording has, as far as it is decoded.
         warnings: sentences about what was found wrong but did not stop the decoding.
 
     Raises:
         Rejected: it is no audio.
     """
 
-    def __init__(self, source: BinaryIO, sample_rate: int) -> None:
+    def __init__(self, source: BinaryIO, sample_rate: int, separate: bool = False) -> None:
         self.sample_rate = sample_rate
+        self.channels = 0
+        self._separate = separate
         self.samples = 0
         self.warnings: list[str] = []
         self._damaged = 0
@@ -65,6 +72,7 @@ class Audio:
         if stream.codec_context is None:  # ffmpeg knows no decoder: PyAV 15.1 crashes on the first packet
             raise Rejected("undecodable", UNKNOWN_ENCODING)
         self._stream = cast(AudioStream, stream)
+        self._codec = _codec(self._stream)
 
     @property
     def duration(self) -> float:
@@ -72,13 +80,13 @@ class Audio:
         return self.samples / self.sample_rate
 
     def chunks(self) -> Iterator[Samples]:
-        """Decode: int16 arrays of shape (n,), in order, about a second each.
+        """Decode: int16 arrays of shape (n, channels), in order, about a second each; mixed, channels is 1.
 
         Raises:
-            Rejected: there is no sound in it, or more than MAX_HOURS of it.
+            Rejected: there is no sound in it, more than MAX_HOURS of it, or too many channels to be kept apart.
         """
         with self._container:
-            for chunk in _resampled(self._frames(), self.sample_rate):
+            for chunk in _resampled(self._frames(), self.sample_rate, self._separate):
                 self.samples += len(chunk)
                 if self.duration > MAX_HOURS * 3600:
                     raise Rejected(
@@ -102,9 +110,24 @@ class Audio:
             if packet is None:
                 return
             try:
-                yield from packet.decode()  # type: ignore[misc]
+                frames = self._codec.decode(packet)
             except av.FFmpegError:
                 self._damaged += 1
+                continue
+            for frame in frames:
+                self._count_channels(frame.layout.nb_channels)
+                yield frame
+
+    def _count_channels(self, channels: int) -> None:
+        self.channels = max(self.channels, channels)
+        most = MAX_SEPARATE_CHANNELS if self._separate else MAX_CHANNELS
+        if channels > most:
+            how = "separately" if self._separate else "mixed"
+            raise Rejected(
+                "too-many-channels",
+                f"This recording has {channels} channels, and {most} at most can be transcribed {how}. "
+                "Upload a file for each speaker.",
+            )
 
     def _note_what_is_missing(self) -> None:
         if self._damaged:
@@ -151,8 +174,22 @@ def _open(source: BinaryIO) -> av.container.InputContainer:
         raise Rejected("not-audio", NOT_AUDIO, str(error)) from error
 
 
-def _resampled(frames: Iterator[AudioFrame], sample_rate: int) -> Iterator[Samples]:
-    """Change a stream of frames, whose form may change on the way, to int16 mono chunks at one rate."""
+def _codec(stream: AudioStream) -> AudioCodecContext:
+    """What decodes the stream: ffmpeg's choice, but for Speex.
+
+    Of wideband Speex, ffmpeg's own decoder (7.1) fills the second half of each frame with zeros.
+    """
+    if stream.codec_context.name != "speex":
+        return stream.codec_context
+    codec = cast(AudioCodecContext, av.CodecContext.create("libspeex", "r"))
+    codec.extradata = stream.codec_context.extradata
+    codec.sample_rate = stream.codec_context.sample_rate
+    codec.layout = stream.codec_context.layout  # type: ignore[assignment]
+    return codec
+
+
+def _resampled(frames: Iterator[AudioFrame], sample_rate: int, separate: bool) -> Iterator[Samples]:
+    """Change a stream of frames, whose form may change on the way, to int16 chunks of (n, channels) at one rate."""
     form: tuple[str, str, int] | None = None
     conversion: _Conversion | None = None
     for frame in frames:
@@ -160,7 +197,7 @@ def _resampled(frames: Iterator[AudioFrame], sample_rate: int) -> Iterator[Sampl
             if conversion:
                 yield conversion.rest()
             form = (frame.format.name, frame.layout.name, frame.sample_rate)
-            conversion = _Conversion(frame, sample_rate)
+            conversion = _Conversion(frame, sample_rate, separate)
         assert conversion
         yield from conversion.feed(frame)
     if conversion:
@@ -168,37 +205,44 @@ def _resampled(frames: Iterator[AudioFrame], sample_rate: int) -> Iterator[Sampl
 
 
 class _Conversion:
-    """From one form of audio to int16 mono at the target rate."""
+    """From one form of audio to int16 at the target rate, the channels mixed or kept apart."""
 
-    def __init__(self, frame: AudioFrame, sample_rate: int) -> None:
-        self._fits = frame.format.packed.name == "s16" and frame.layout.nb_channels == 1
+    def __init__(self, frame: AudioFrame, sample_rate: int, separate: bool) -> None:
+        # Of channels without a place in the room (9, 11, 13 and so on) ffmpeg knows no matrix.
+        self._average = not separate and frame.layout.nb_channels > 1 and frame.layout.name.endswith(" channels")
+        layout = frame.layout if separate or self._average else av.AudioLayout("mono")
+        self._channels = layout.nb_channels if separate else 1
+        self._fits = frame.format.packed.name == "s16" and frame.layout.nb_channels == self._channels
         # To integers, for ffmpeg scales its matrix so that nothing clips only then.
-        self._mix = None if self._fits else AudioResampler("s32", "mono", frame.sample_rate)
+        self._form = None if self._fits else AudioResampler("s32", layout, frame.sample_rate)
         self._full_scale = 2.0**15 if self._fits else 2.0**31
         self._rate = (
             None
             if frame.sample_rate == sample_rate
-            else soxr.ResampleStream(frame.sample_rate, sample_rate, 1, dtype="float32")
+            else soxr.ResampleStream(frame.sample_rate, sample_rate, self._channels, dtype="float32")
         )
         self._second = frame.sample_rate
         self._waiting: list[npt.NDArray[Any]] = []
         self._count = 0
 
     def feed(self, frame: AudioFrame) -> Iterator[Samples]:
-        self._take(self._mix.resample(frame) if self._mix else [frame])
+        self._take(self._form.resample(frame) if self._form else [frame])
         if self._count >= self._second:
             yield self._convert(last=False)
 
     def rest(self) -> Samples:
-        self._take(self._mix.resample(None) if self._mix else [])
+        self._take(self._form.resample(None) if self._form else [])
         return self._convert(last=True)
 
     def _take(self, parts: Sequence[AudioFrame]) -> None:
-        self._waiting.extend(part.to_ndarray().reshape(-1) for part in parts)
-        self._count += sum(part.samples for part in parts)
+        for part in parts:
+            samples = part.to_ndarray()
+            samples = samples.T if part.format.is_planar else samples.reshape(part.samples, -1)
+            self._waiting.append(samples.mean(axis=1, keepdims=True) if self._average else samples)
+            self._count += part.samples
 
     def _convert(self, last: bool) -> Samples:
-        samples = np.concatenate([np.zeros(0, np.int16), *self._waiting])
+        samples = np.concatenate([np.zeros((0, self._channels), np.int16), *self._waiting])
         self._waiting, self._count = [], 0
         if self._rate is None and self._fits:
             return cast(Samples, samples)

@@ -1,22 +1,25 @@
-"""Captions that can be read: at most two lines of 42 characters, 1 to 7 seconds, broken at pauses.
+"""Captions that can be read: at most two lines of 42 characters, 1 to 7 seconds, broken at pauses, one at a time.
 
-The limits are those of common subtitling guides (BBC, Netflix).
+The limits are those of common subtitling guides (BBC, Netflix). Where no pause tells where to break, the breaks are
+those of the least cost, as TeX breaks paragraphs: no caption is nearly empty beside a full one.
 """
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .engine import Word
+from .transcript import Turn
 
 LINE_CHARACTERS = 42
 LINES = 2
 LEAST_SECONDS = 1.0
 MOST_SECONDS = 7.0
-PAUSE_SECONDS = 0.8  # a longer pause ends a caption
-SOFT_PAUSE_SECONDS = 0.3  # ends one that is already half full
+PAUSE_SECONDS = 0.8  # a pause this long always ends a caption, a shorter one rather than none
+GAP_SECONDS = 0.3  # a caption stays until the next one rather than leave the picture for less
+READ_CHARACTERS = 20.0  # a second; a caption stays for so long if nothing follows
 
 
 @dataclass(frozen=True)
@@ -24,42 +27,107 @@ class Caption:
     start: float  # seconds
     end: float
     lines: list[str]
+    speaker: str | None = None  # the first line leaves room for it, with a colon
 
 
-def captions(words: Sequence[Word]) -> list[Caption]:
-    """Group words, in order, into captions that do not overlap."""
-    groups: list[list[Word]] = []
-    for word in words:
-        if not groups or not _goes_on(groups[-1], word):
-            groups.append([])
-        groups[-1].append(word)
-    starts: list[float | None] = [group[0].start for group in groups[1:]]
-    return [_caption(group, following) for group, following in zip(groups, [*starts, None])]
+def captions(turns: Sequence[Turn]) -> list[Caption]:
+    """Set words as captions, in order, one after the other.
 
-
-def _goes_on(group: Sequence[Word], word: Word) -> bool:
-    pause = word.start - group[-1].end
-    text = _text(group)
-    return (
-        pause < PAUSE_SECONDS
-        and not (pause >= SOFT_PAUSE_SECONDS and len(text) >= LINE_CHARACTERS)
-        and len(_lines(f"{text} {word.text}")) <= LINES
-        and word.end - group[0].start <= MOST_SECONDS
+    Where speakers talk at the same time, a caption waits for the one before it to be read.
+    """
+    groups = sorted(
+        ((turn.speaker, words) for turn in turns for words in _groups(turn)), key=lambda group: group[1][0].start
     )
+    starts = [round(words[0].start, 3) for _, words in groups]
+    made: list[Caption] = []
+    for (speaker, words), start, following in zip(groups, starts, [*starts[1:], math.inf]):
+        lines = _lines(words, speaker)
+        start = max(start, made[-1].end) if made else start
+        made.append(
+            Caption(start, _end(start, round(words[-1].end, 3), sum(map(len, lines)), following), lines, speaker)
+        )
+    return made
 
 
-def _caption(group: Sequence[Word], following: float | None) -> Caption:
-    """A short caption stays longer, but never into the next one."""
-    start = group[0].start
-    end = min(max(group[-1].end, start + LEAST_SECONDS), start + MOST_SECONDS)
-    if following is not None:
-        end = min(end, max(following, start + 0.001))
-    return Caption(start, end, _lines(_text(group)))
+def _end(start: float, spoken: float, characters: int, following: float) -> float:
+    """When a caption goes: when all is said and read, or the next one comes."""
+    read = start + min(max(characters / READ_CHARACTERS, LEAST_SECONDS), MOST_SECONDS)
+    end = max(read, spoken)
+    if following - end < GAP_SECONDS:
+        end = following
+    if spoken > following:  # the next one comes while this is being said: somebody else talks
+        end = min(read, spoken)
+    return round(min(max(end, start + LEAST_SECONDS), start + MOST_SECONDS), 3)
 
 
-def _text(group: Sequence[Word]) -> str:
-    return " ".join(word.text for word in group)
+def _groups(turn: Turn) -> Iterator[list[Word]]:
+    """Break a turn at its pauses, and what is between them where it costs least."""
+    words = [part for word in turn.words for part in _parts(word, turn.speaker)]
+    first = 0
+    for number, word in enumerate(words, start=1):
+        if number == len(words) or words[number].start - word.end >= PAUSE_SECONDS:
+            yield from _least_cost(words[first:number], turn.speaker)
+            first = number
 
 
-def _lines(text: str) -> list[str]:
-    return textwrap.wrap(text, LINE_CHARACTERS, break_on_hyphens=False)
+def _least_cost(words: Sequence[Word], speaker: str | None) -> Iterator[list[Word]]:
+    """Dynamic programming, from the last word to the first: the cost of what follows a word, and the next break."""
+    costs = [0.0] * (len(words) + 1)
+    breaks = [0] * len(words)
+    for first in reversed(range(len(words))):
+        options = ((_cost(words, first, end, size) + costs[end], end) for end, size in _fitting(words, first, speaker))
+        costs[first], breaks[first] = min(options)
+    first = 0
+    while first < len(words):
+        yield list(words[first : breaks[first]])
+        first = breaks[first]
+
+
+def _cost(words: Sequence[Word], first: int, end: int, characters: int) -> float:
+    """Of one caption: for being there, for its empty room, for breaking where nobody pauses, for being a flash."""
+    cost = 1 + (1 - characters / (LINES * LINE_CHARACTERS)) ** 2
+    if end < len(words):
+        pause = max(words[end].start - words[end - 1].end, 0)
+        cost += 1 - pause / PAUSE_SECONDS
+        cost += 5 * max(0, LEAST_SECONDS - (words[end].start - words[first].start))
+    return cost
+
+
+def _fitting(words: Sequence[Word], first: int, speaker: str | None) -> Iterator[tuple[int, int]]:
+    """The ends (exclusive) of the captions that can start with this word, and their characters."""
+    line, used, characters = 1, _room(speaker), 0
+    for number in range(first, len(words)):
+        word = words[number]
+        length = len(word.text) + (number > first)
+        if used + length > LINE_CHARACTERS:
+            line, used, length = line + 1, 0, len(word.text)
+        if number > first and (line > LINES or word.end - words[first].start > MOST_SECONDS):
+            return
+        used += length
+        characters += length
+        yield number + 1, characters
+
+
+def _lines(words: Sequence[Word], speaker: str | None) -> list[str]:
+    """One line if it is enough, else two, as equal as can be."""
+    texts = [word.text for word in words]
+    room = _room(speaker)
+    halves = [(" ".join(texts[:middle]), " ".join(texts[middle:])) for middle in range(1, len(texts) + 1)]
+    fitting = [half for half in halves if room + len(half[0]) <= LINE_CHARACTERS and len(half[1]) <= LINE_CHARACTERS]
+    if fitting[-1][1] == "":
+        return [fitting[-1][0]]
+    return [*min(fitting, key=lambda half: abs(room + len(half[0]) - len(half[1])))]
+
+
+def _parts(word: Word, speaker: str | None) -> list[Word]:
+    """A word that is longer than a line, as parts that share its time."""
+    most = LINE_CHARACTERS - _room(speaker)
+    texts = [word.text[at : at + most] for at in range(0, len(word.text), most)]
+    step = (word.end - word.start) / len(texts)
+    return [
+        Word(text, word.start + number * step, word.start + (number + 1) * step) for number, text in enumerate(texts)
+    ]
+
+
+def _room(speaker: str | None) -> int:
+    return len(f"{speaker}: ") if speaker else 0

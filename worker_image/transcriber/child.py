@@ -15,12 +15,11 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .decoder import Batch, Decoder, Decoding
 from .delivery import Delivery
-from .engine import Word
 from .errors import ConfigError, Gone, Rejected, Replaced, TemporaryError, Terminated, WorkerError
 from .log import log
 from .manifest import Recording
@@ -55,6 +54,7 @@ class Heard:
 
     start: float
     end: float
+    channel: int  # counted from 1
     answer: Future[TimedRecognition]
 
 
@@ -66,6 +66,7 @@ class Underway:
     fetched: Fetched | None = None
     heard: list[Heard] = field(default_factory=list)
     duration: float = 0.0  # seconds
+    channels: int = 0
     warnings: list[str] = field(default_factory=list)
     failure: Exception | None = None
 
@@ -75,6 +76,7 @@ class Child:
 
     Args:
         sample_rate: the engines', in Hz.
+        separate: transcribe each channel on its own.
         width: how many engines there are.
         scratch: a folder for large files.
     """
@@ -87,6 +89,7 @@ class Child:
         decoder: Decoder,
         engines: Engines,
         sample_rate: int,
+        separate: bool,
         width: int,
         scratch: Path,
     ) -> None:
@@ -95,6 +98,7 @@ class Child:
         self._decoder = decoder
         self._engines = engines
         self._rate = sample_rate
+        self._separate = separate
         self._scratch = scratch
         self._pieces = threading.Semaphore(2 * width + 2)  # at the engines or waiting right before them
         self._deliveries = threading.Semaphore(DELIVERIES)
@@ -151,13 +155,13 @@ class Child:
         if recording.source_size <= MEMORY_BYTES:
             memory = io.BytesIO()
             source = self._bucket.download(recording.source_key, recording.source_etag, memory)
-            decoding = self._decoder.open(memory.getvalue(), self._rate)
+            decoding = self._decoder.open(memory.getvalue(), self._rate, self._separate)
             return Fetched(source, decoding, decoding.next_batch())
         number, name = tempfile.mkstemp(dir=self._scratch)
         try:
             with os.fdopen(number, "wb") as file:
                 source = self._bucket.download(recording.source_key, recording.source_etag, file)
-            decoding = self._decoder.open(name, self._rate)
+            decoding = self._decoder.open(name, self._rate, self._separate)
             return Fetched(source, decoding, decoding.next_batch(), Path(name))
         except BaseException:
             Path(name).unlink()
@@ -171,7 +175,8 @@ class Child:
             batch = underway.fetched.first
             while batch and underway.fetched.decoding:
                 underway.heard.extend(map(self._hear, batch.pieces))
-                underway.duration, underway.warnings = batch.duration, batch.warnings
+                underway.duration, underway.channels = batch.duration, batch.channels
+                underway.warnings = batch.warnings
                 batch = None if batch.last else underway.fetched.decoding.next_batch()
         except Exception as error:
             underway.failure = error
@@ -184,7 +189,7 @@ class Child:
         self._pieces.acquire()
         answer = self._engines.transcribe(piece.samples, self._rate)
         answer.add_done_callback(lambda _: self._pieces.release())
-        return Heard(piece.start, piece.start + len(piece.samples) / self._rate, answer)
+        return Heard(piece.start, piece.start + len(piece.samples) / self._rate, piece.channel, answer)
 
     def _deliver(self, underway: Underway) -> None:
         """Bring one recording to its end, whatever that is, and account for it."""
@@ -204,7 +209,7 @@ class Child:
             if underway.failure or not underway.fetched:
                 raise underway.failure or AssertionError("nothing was fetched")
             if underway.fetched.decoding:
-                self._delivery.put_transcript(recording, _transcript(underway))
+                self._delivery.put_transcript(recording, _transcript(underway, self._separate))
             elif recording.in_place:
                 self._delivery.take_over(recording)
             if not recording.in_place:
@@ -238,7 +243,7 @@ class Child:
         return "rejected"
 
 
-def _transcript(underway: Underway) -> Transcript:
+def _transcript(underway: Underway, separate: bool) -> Transcript:
     """Put a recording's pieces together.
 
     Raises:
@@ -249,13 +254,16 @@ def _transcript(underway: Underway) -> Transcript:
     for piece in underway.heard:
         answer = piece.answer.result()
         compute_seconds += answer.compute_seconds
-        words = [Word(word.text, piece.start + word.start, piece.start + word.end) for word in answer.recognition.words]
+        heard = answer.recognition
+        words = [replace(word, start=piece.start + word.start, end=piece.start + word.end) for word in heard.words]
         if words:
-            segments.append(Segment(piece.start, piece.end, words, answer.recognition.score))
+            channel = piece.channel if separate else None
+            segments.append(Segment(piece.start, piece.end, words, heard.score, channel, heard.alternatives))
     if not segments:
         found = "; ".join([f"{underway.duration:.3f} s of sound", *underway.warnings])
         raise Rejected("no-speech", NO_SPEECH, found)
-    return Transcript(segments, underway.duration, compute_seconds, underway.warnings)
+    segments.sort(key=lambda segment: segment.start)
+    return Transcript(segments, underway.duration, underway.channels, compute_seconds, underway.warnings)
 
 
 class _Account:

@@ -35,11 +35,12 @@ MEMORY_BYTES = 3 << 30  # of address space
 
 @dataclass(frozen=True)
 class Batch:
-    """The next pieces of a file; duration and warnings are final when it is the last."""
+    """The next pieces of a file; what is told of the whole of it is final when it is the last."""
 
     pieces: list[Piece]
     last: bool
     duration: float  # seconds
+    channels: int
     warnings: list[str]
 
 
@@ -51,11 +52,11 @@ class Decoder:
         self._turn = threading.Lock()  # a pool that breaks forgets what waits in it (pebble 5.2.1): ask one at a time
         self._tokens = itertools.count()
 
-    def open(self, source: Source, sample_rate: int) -> Decoding:
-        """Decode a file to samples of that rate (Hz), piece by piece."""
-        return Decoding(self, next(self._tokens), source, sample_rate)
+    def open(self, source: Source, sample_rate: int, separate: bool = False) -> Decoding:
+        """Decode a file to samples of that rate (Hz), piece by piece, its channels mixed or separate."""
+        return Decoding(self, next(self._tokens), source, sample_rate, separate)
 
-    def ask(self, token: int, source: Source | None, sample_rate: int, skip: int) -> Batch:
+    def ask(self, token: int, source: Source | None, sample_rate: int, separate: bool, skip: int) -> Batch:
         """Let the process decode on; one that died while it waited for work is started anew.
 
         Raises:
@@ -64,11 +65,11 @@ class Decoder:
         """
         with self._turn:
             try:
-                return self._ask(token, source, sample_rate, skip)
+                return self._ask(token, source, sample_rate, separate, skip)
             except _Dead:
                 self._pool = _started()
             try:
-                return self._ask(token, source, sample_rate, skip)
+                return self._ask(token, source, sample_rate, separate, skip)
             except _Dead as error:
                 raise TemporaryError("The decoder died while it waited for work, twice") from error
 
@@ -106,11 +107,12 @@ def _started() -> ProcessPool:
 class Decoding:
     """One file on its way through the decoder."""
 
-    def __init__(self, decoder: Decoder, token: int, source: Source, sample_rate: int) -> None:
+    def __init__(self, decoder: Decoder, token: int, source: Source, sample_rate: int, separate: bool) -> None:
         self._decoder = decoder
         self._token = token
         self._source = source
         self._rate = sample_rate
+        self._separate = separate
         self._known = False  # to the process
         self._had = 0  # pieces
         self._crashes = 0
@@ -124,7 +126,8 @@ class Decoding:
         """
         while True:
             try:
-                batch = self._decoder.ask(self._token, None if self._known else self._source, self._rate, self._had)
+                source = None if self._known else self._source
+                batch = self._decoder.ask(self._token, source, self._rate, self._separate, self._had)
             except _Unknown:  # another file has crashed the process since
                 self._known = False
                 continue
@@ -166,9 +169,9 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
-def _next_batch(token: int, source: Source | None, sample_rate: int, skip: int) -> Batch:
+def _next_batch(token: int, source: Source | None, sample_rate: int, separate: bool, skip: int) -> Batch:
     if source is not None:
-        audio = Audio(_content(source), sample_rate)
+        audio = Audio(_content(source), sample_rate, separate)
         _files[token] = _Open(audio, itertools.islice(cut(audio.chunks(), sample_rate), skip, None))
     if token not in _files:
         raise _Unknown
@@ -183,7 +186,7 @@ def _next_batch(token: int, source: Source | None, sample_rate: int, skip: int) 
         raise
     if last:
         del _files[token]
-    return Batch(pieces, last, file.audio.duration, file.audio.warnings)
+    return Batch(pieces, last, file.audio.duration, file.audio.channels, file.audio.warnings)
 
 
 def _some(pieces: Iterator[Piece], sample_rate: int) -> tuple[list[Piece], bool]:

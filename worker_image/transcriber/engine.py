@@ -7,7 +7,9 @@ One Model serves one thread of one process: two threads segfault, a process fork
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -21,6 +23,7 @@ from .settings import Decoding
 # Less than one window of 32 ms crashes some versions.
 LEAST_SECONDS = 0.1
 LAST_LETTER_SECONDS = 0.2
+READINGS = 20  # that the engine is asked for; they cost next to nothing
 # What the engines' error codes mean (native_client/deepspeech.h).
 MEANINGS = {
     "0x2000": "its metadata does not fit this engine's version",
@@ -41,22 +44,36 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Word:
-    """A recognised word and its place, in seconds."""
+    """A recognised word and its place, in seconds.
+
+    margin is how much the log score falls from the best reading to the best one that lacks the word, or, if none
+    does, to the last one; None if there is only one reading.
+    """
 
     text: str
     start: float
     end: float
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One of several ways to understand a piece, with the engine's unnormalised log score."""
+
+    text: str
+    score: float
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What an engine heard in one piece.
+    """What an engine heard in one piece: its best reading, and the next best ones.
 
     score is the engine's unnormalised log score: comparable only between readings of the same audio.
     """
 
     words: list[Word]
     score: float
+    alternatives: list[Reading] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,7 @@ class _DeepSpeech:
         self._model = _loading("model", spec.model, lambda: module.Model(spec.model))
         self.sample_rate: int = self._model.sampleRate()
         decoding = spec.decoding
+        self._alternatives = decoding.alternatives
         if decoding.beam_width is not None:
             self._model.setBeamWidth(decoding.beam_width)
         if spec.scorer is not None:
@@ -110,8 +128,16 @@ class _DeepSpeech:
         least = int(LEAST_SECONDS * self.sample_rate)
         if len(samples) < least:
             samples = np.pad(samples, (0, least - len(samples)))
-        best = self._model.sttWithMetadata(samples, 1).transcripts[0]
-        return Recognition(words_of(best.tokens, len(samples) / self.sample_rate), best.confidence)
+        best, *others = self._model.sttWithMetadata(samples, READINGS).transcripts
+        words = words_of(best.tokens, len(samples) / self.sample_rate)
+        said = [word.text for word in words]
+        readings = _readings(others, but=" ".join(said))
+        margins = _margins(said, best.confidence, readings)
+        return Recognition(
+            [replace(word, margin=margin) for word, margin in zip(words, margins)],
+            best.confidence,
+            [reading for reading in readings if reading.text][: self._alternatives],
+        )
 
 
 def words_of(tokens: Any, seconds: float) -> list[Word]:
@@ -132,6 +158,30 @@ def words_of(tokens: Any, seconds: float) -> list[Word]:
     if letters:
         words.append(_word(letters, max(seconds, letters[-1].start_time)))
     return words
+
+
+def _readings(candidates: Any, but: str) -> list[Reading]:
+    """What other words the engine considered, best first; readings that differ only in spaces are one."""
+    readings: dict[str, Reading] = {}
+    for candidate in candidates:
+        text = " ".join("".join(token.text for token in candidate.tokens).split())
+        if text != but:
+            readings.setdefault(text, Reading(text, candidate.confidence))
+    return list(readings.values())
+
+
+def _margins(best: Sequence[str], score: float, others: Sequence[Reading]) -> list[float | None]:
+    """See Word: one for each word of the best reading."""
+    if not others:
+        return [None] * len(best)
+    margins: list[float | None] = [score - others[-1].score] * len(best)
+    for other in reversed(others):  # the worst first: the best that lacks a word has the last say
+        kept: set[int] = set()
+        for block in SequenceMatcher(None, best, other.text.split(), autojunk=False).get_matching_blocks():
+            kept.update(range(block.a, block.a + block.size))
+        for number in set(range(len(best))) - kept:
+            margins[number] = score - other.score
+    return margins
 
 
 def _word(letters: list[Any], end: float) -> Word:

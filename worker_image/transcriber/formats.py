@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from .captions import Caption, captions
+from .engine import Word
 from .transcript import Segment, Transcript
 
-SCHEMA = 1
+SCHEMA = 2
 CONTENT_TYPES = {
     "txt": "text/plain; charset=utf-8",
     "json": "application/json",
-    "srt": "application/x-subrip; charset=utf-8",
+    "srt": "text/plain; charset=utf-8",  # it has no registered type, and others make a browser download it
     "vtt": "text/vtt; charset=utf-8",
 }
 
@@ -38,6 +39,7 @@ def _json(transcript: Transcript, origin: Mapping[str, Any]) -> bytes:
         "schema": SCHEMA,
         "text": transcript.text,
         "duration": round(transcript.duration, 3),
+        "channels": transcript.channels,
         "compute_seconds": round(transcript.compute_seconds, 3),
         "segments": [_segment(segment) for segment in transcript.segments],
         "warnings": transcript.warnings,
@@ -50,30 +52,45 @@ def _segment(segment: Segment) -> dict[str, Any]:
     return {
         "start": round(segment.start, 3),
         "end": round(segment.end, 3),
+        "channel": segment.channel,
         "text": segment.text,
         "log_score": round(segment.score, 3),
-        "words": [
-            {"text": word.text, "start": round(word.start, 3), "end": round(word.end, 3)} for word in segment.words
+        "words": [_word(word, segment.channel) for word in segment.words],
+        "alternatives": [
+            {"text": reading.text, "log_score": round(reading.score, 3)} for reading in segment.alternatives
         ],
+    }
+
+
+def _word(word: Word, channel: int | None) -> dict[str, Any]:
+    return {
+        "text": word.text,
+        "start": round(word.start, 3),
+        "end": round(word.end, 3),
+        "channel": channel,
+        "log_margin": None if word.margin is None else round(word.margin, 3),
     }
 
 
 def _srt(transcript: Transcript) -> str:
     blocks = [
-        f"{number}\n{_time(caption.start, ',')} --> {_time(caption.end, ',')}\n" + "\n".join(caption.lines)
-        for number, caption in enumerate(captions(transcript.words), start=1)
+        f"{number}\n{_time(caption.start, ',')} --> {_time(caption.end, ',')}\n"
+        + (f"{caption.speaker}: " if caption.speaker else "")
+        + "\n".join(caption.lines)
+        for number, caption in enumerate(captions(transcript.turns), start=1)
     ]
     return "\n\n".join(blocks) + "\n"
 
 
 def _vtt(transcript: Transcript) -> str:
-    blocks = ["WEBVTT"] + [_cue(caption) for caption in captions(transcript.words)]
+    blocks = ["WEBVTT"] + [_cue(caption) for caption in captions(transcript.turns)]
     return "\n\n".join(blocks) + "\n"
 
 
 def _cue(caption: Caption) -> str:
-    lines = [html.escape(line, quote=False) for line in caption.lines]
-    return f"{_time(caption.start, '.')} --> {_time(caption.end, '.')}\n" + "\n".join(lines)
+    text = html.escape("\n".join(caption.lines), quote=False)
+    voice = f"<v {caption.speaker}>" if caption.speaker else ""
+    return f"{_time(caption.start, '.')} --> {_time(caption.end, '.')}\n{voice}{text}"
 
 
 def _time(seconds: float, point: str) -> str:

@@ -3,6 +3,7 @@
 An engine's cost grows faster than the length of what it is given, and pieces of one file can be spread over
 all engines. The WebRTC voice detector finds the pauses: it is small, needs no model and runs as a stream. It
 can take soft speech for a pause, so it alone decides only where to cut; what is left out must be quiet too.
+Channels that are kept apart are cut each on its own, side by side.
 """
 
 from __future__ import annotations
@@ -31,39 +32,45 @@ DETECTOR_MODE = 2  # 0 takes most for speech, 3 least
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a recording: int16 mono samples, and where it starts in seconds."""
+    """A stretch of one channel of a recording: its samples of shape (n,), and where it starts in seconds."""
 
     start: float
     samples: Samples
+    channel: int = 1  # counted from 1
 
 
 def cut(chunks: Iterator[Samples], sample_rate: int) -> Iterator[Piece]:
-    """Cut a stream of int16 samples of shape (n,) into pieces of at most MAX_SECONDS, in order.
+    """Cut a stream of int16 samples of shape (n, channels) into pieces of at most MAX_SECONDS, each channel's in order.
 
-    A recording that is no longer than that is one piece, as it is. Of a longer one everything is in exactly
-    one piece, except the inside of long silences.
+    A channel that is no longer than that is one piece, as it is. Of a longer one everything is in exactly
+    one piece, except the inside of long silences. A channel that comes or goes on the way is silent before or after.
     """
-    window = _Window(sample_rate)
-    long = False
+    windows: list[_Window] = []
+    length = 0
     for chunk in chunks:
-        window.add(chunk)
-        while window.seconds > MAX_SECONDS:
-            long = True
-            yield from window.take(last=False)
-    if not long:
-        yield window.everything()
-    while long and window.seconds:
-        yield from window.take(last=True)
+        windows += [_Window(sample_rate, number + 1, length) for number in range(len(windows), chunk.shape[1])]
+        length += len(chunk)
+        for number, window in enumerate(windows):
+            window.add(chunk[:, number] if number < chunk.shape[1] else np.zeros(len(chunk), np.int16))
+            yield from window.full_pieces()
+    for window in windows:
+        yield from window.rest()
 
 
 class _Window:
-    """The samples that are in no piece yet, and what is known of each whole frame of them."""
+    """The samples of one channel that are in no piece yet, and what is known of each whole frame of them.
 
-    def __init__(self, sample_rate: int) -> None:
+    Args:
+        first: where the channel starts, counted in samples from the start of the recording.
+    """
+
+    def __init__(self, sample_rate: int, channel: int, first: int) -> None:
         self._rate = sample_rate
+        self._channel = channel
+        self._long = False
         self._frame = int(sample_rate * FRAME_SECONDS)
         self._detector = webrtcvad.Vad(DETECTOR_MODE) if sample_rate in DETECTOR_RATES else None
-        self._first = 0  # counted from the start of the recording
+        self._first = first
         self._samples = np.zeros(0, np.int16)
         self._added: list[Samples] = []
         self._length = 0
@@ -71,17 +78,27 @@ class _Window:
         self._loudness = np.zeros(0, np.float32)  # RMS of this frame
 
     @property
-    def seconds(self) -> float:
+    def _seconds(self) -> float:
         return self._length / self._rate
 
     def add(self, chunk: Samples) -> None:
         self._added.append(chunk)
         self._length += len(chunk)
 
-    def everything(self) -> Piece:
-        return self._piece(self._length)
+    def full_pieces(self) -> Iterator[Piece]:
+        """What can be cut off already."""
+        while self._seconds > MAX_SECONDS:
+            self._long = True
+            yield from self._take(last=False)
 
-    def take(self, last: bool) -> Iterator[Piece]:
+    def rest(self) -> Iterator[Piece]:
+        """What is left when nothing follows."""
+        if not self._long:
+            yield self._piece(self._length)
+        while self._length:
+            yield from self._take(last=True)
+
+    def _take(self, last: bool) -> Iterator[Piece]:
         """Take the next piece from the front, or drop the silence that is there.
 
         Args:
@@ -104,7 +121,7 @@ class _Window:
         silences = _runs(quiet, _frames(LONG_SILENCE_SECONDS))
         if silences:
             return (silences[0][0] + _frames(KEPT_SILENCE_SECONDS)) * self._frame
-        if self.seconds <= MAX_SECONDS:
+        if self._seconds <= MAX_SECONDS:
             return self._length
         earliest = _frames(MIN_SECONDS)
         pauses = _runs(pause[earliest:], _frames(PAUSE_SECONDS))
@@ -130,7 +147,7 @@ class _Window:
 
     def _piece(self, end: int) -> Piece:
         self._gather()
-        piece = Piece(self._first / self._rate, self._samples[:end].copy())
+        piece = Piece(self._first / self._rate, self._samples[:end].copy(), self._channel)
         self._drop(end)
         return piece
 

@@ -6,4 +6,4 @@ import numpy as np
 import numpy.typing as npt
 
 Samples = npt.NDArray[np.int16]
-"""Mono samples of shape (n,), full scale ±32768, at the engines' sample rate."""
+"""Samples of one channel, of shape (n,), or of several, of shape (n, channels); full scale ±32768."""

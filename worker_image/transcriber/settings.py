@@ -11,13 +11,17 @@ from pathlib import Path
 from .errors import ConfigError
 
 FORMATS = ("json", "srt", "vtt")
+CHANNELS = ("mixed", "separate")
+MAX_ALTERNATIVES = 10
 MAX_INDEX = 9_999  # an AWS Batch array has at most 10,000 children
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the decoder searches; None leaves what the model or its scorer brings along."""
+    """How a recording is heard; None leaves what the model or its scorer brings along."""
 
+    channels: str = "mixed"  # or "separate": each transcribed on its own
+    alternatives: int = 0  # other readings of each segment, at most
     beam_width: int | None = None
     lm_alpha: float | None = None
     lm_beta: float | None = None
@@ -61,6 +65,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 def _decoding(given: Mapping[str, str]) -> Decoding:
     decoding = Decoding(
+        channels=_one_of(given, "CHANNELS", CHANNELS),
+        alternatives=_whole(given, "ALTERNATIVES", 0, MAX_ALTERNATIVES) or 0,
         # 500 is DeepSpeech's default; cost grows with the width, and beyond this no text gets better.
         beam_width=_whole(given, "BEAM_WIDTH", 1, 10_000),
         lm_alpha=_real(given, "LM_ALPHA", 0.0, 10.0),
@@ -77,6 +83,14 @@ def _required(given: Mapping[str, str], name: str, meaning: str) -> str:
     if name not in given:
         raise ConfigError(f"{name} is not set; it must be {meaning}")
     return given[name]
+
+
+def _one_of(given: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    """The first is the default."""
+    value = given.get(name, allowed[0]).strip().lower()
+    if value not in allowed:
+        raise ConfigError(f"{name} is {given[name]!r}; it must be {' or '.join(allowed)}")
+    return value
 
 
 def _whole(given: Mapping[str, str], name: str, least: int, most: int) -> int | None:

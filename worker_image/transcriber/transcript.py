@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 
-from .engine import Word
+from .engine import Reading, Word
+
+TURN_PAUSE_SECONDS = 0.5  # a speaker who is silent for so long may be answered
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,8 @@ class Segment:
     end: float
     words: list[Word]
     score: float  # the engine's unnormalised log score
+    channel: int | None = None  # counted from 1; None: all of them, mixed
+    alternatives: list[Reading] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -22,16 +28,53 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What is said on one channel until another one speaks."""
+
+    speaker: str | None  # None: there is only one
+    words: list[Word]
+
+    @property
+    def text(self) -> str:
+        said = " ".join(word.text for word in self.words)
+        return f"{self.speaker}: {said}" if self.speaker else said
+
+
+@dataclass(frozen=True)
 class Transcript:
-    segments: list[Segment]  # in order; only those with words
+    segments: list[Segment]  # in order of their start; only those with words
     duration: float  # seconds of the recording
+    channels: int  # that the recording has
     compute_seconds: float  # CPU time of the engines
     warnings: list[str]
 
     @property
     def text(self) -> str:
-        return " ".join(segment.text for segment in self.segments)
+        return "\n".join(turn.text for turn in self.turns)
 
     @property
-    def words(self) -> list[Word]:
-        return [word for segment in self.segments for word in segment.words]
+    def turns(self) -> list[Turn]:
+        """In order of time; a single one without a speaker if the channels are mixed or there is only one."""
+        spoken = {channel: self._words(channel) for channel in {segment.channel for segment in self.segments}}
+        if self.channels == 1 or None in spoken:
+            return [Turn(None, [word for words in spoken.values() for word in words])]
+        utterances = [(channel, words) for channel in sorted(spoken, key=str) for words in _utterances(spoken[channel])]
+        utterances.sort(key=lambda utterance: utterance[1][0].start)
+        return [
+            Turn(f"Channel {channel}", [word for _, words in together for word in words])
+            for channel, together in groupby(utterances, key=lambda utterance: utterance[0])
+        ]
+
+    def _words(self, channel: int | None) -> list[Word]:
+        return [word for segment in self.segments if segment.channel == channel for word in segment.words]
+
+
+def _utterances(words: Sequence[Word]) -> Iterator[list[Word]]:
+    """Cut what is said on one channel at its pauses."""
+    utterance: list[Word] = []
+    for word in words:
+        if utterance and word.start - utterance[-1].end >= TURN_PAUSE_SECONDS:
+            yield utterance
+            utterance = []
+        utterance.append(word)
+    yield utterance
