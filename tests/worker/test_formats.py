@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from typing import Any
 
-from hypothesis import given, settings
+import pysubs2
+import pytest
+import webvtt
+from fuzzing import bounded
+from hypothesis import given
 from hypothesis import strategies as st
 
-from transcriber.captions import LEAST_SECONDS, LINE_CHARACTERS, LINES, MOST_SECONDS, captions
+from transcriber.captions import LINE_CHARACTERS, LINES, READ_CHARACTERS, captions
 from transcriber.engine import Word
 from transcriber.formats import render
 from transcriber.log import log
@@ -19,6 +25,11 @@ def transcript(*words: Word) -> Transcript:
     return Transcript([Segment(words[0].start, words[-1].end, list(words), -1.5)], words[-1].end, 1, 0.5, [])
 
 
+def call(*channels: list[Word]) -> Transcript:
+    segments = [Segment(0, 9, words, -1.5, number) for number, words in enumerate(channels, start=1) if words]
+    return Transcript(segments, 9, len(channels), 0.5, [])
+
+
 def spoken(text: str, start: float = 0.0, pause: float = 0.1) -> list[Word]:
     words = []
     for word in text.split():
@@ -27,36 +38,126 @@ def spoken(text: str, start: float = 0.0, pause: float = 0.1) -> list[Word]:
     return words
 
 
+def lines(*words: Word) -> list[list[str]]:
+    return [caption.lines for caption in captions(transcript(*words).turns)]
+
+
 def test_captions_break_at_pauses() -> None:
-    words = spoken("good morning") + spoken("how are you", start=5)
-    assert [caption.lines for caption in captions(words)] == [["good morning"], ["how are you"]]
+    assert lines(*spoken("good morning"), *spoken("how are you", start=5)) == [["good morning"], ["how are you"]]
 
 
-def test_a_short_caption_stays_a_second_but_not_into_the_next() -> None:
-    first, second = captions([Word("yes", 1.0, 1.2), Word("no", 2.0, 2.9)][:1] + spoken("no", start=1.9 + 0.2))
-    assert (first.start, first.end) == (1.0, 1.0 + LEAST_SECONDS)
-    close = captions([Word("yes", 1.0, 1.1), Word("no", 1.95, 2.1)])
-    assert close[0].end == 1.95
-    assert second.start == 2.1
+def test_a_caption_breaks_at_a_short_pause_rather_than_where_it_is_full() -> None:
+    first = spoken("all of our representatives are currently busy")
+    second = spoken("please stay on the line and your call will be answered", start=first[-1].end + 0.5)
+    assert lines(*first, *second) == [
+        ["all of our representatives", "are currently busy"],
+        ["please stay on the line and", "your call will be answered"],
+    ]
 
 
-words = st.lists(st.tuples(st.text("abc'é", min_size=1, max_size=60), st.floats(0.01, 3), st.floats(0, 4)), max_size=60)
+def test_no_word_is_left_over_beside_a_full_caption() -> None:
+    text = "after the tone say your temporary message and then press the pound key and hold the line"
+    assert len(text) > LINES * LINE_CHARACTERS
+    made = [" ".join(caption) for caption in lines(*spoken(text))]
+    assert " ".join(made) == text
+    assert len(made) == 2
+    assert min(map(len, made)) > 35
 
 
-@settings(max_examples=100, deadline=None)
-@given(words)
-def test_captions_keep_their_limits_and_every_word(parts: list[tuple[str, float, float]]) -> None:
-    time, said = 0.0, []
-    for text, length, pause in parts:
-        said.append(Word(text, time, time + length))
-        time += length + pause
-    made = captions(said)
-    assert "".join("".join(caption.lines) for caption in made).replace(" ", "") == "".join(w.text for w in said)
-    for caption, following in zip(made, [*made[1:], None]):
-        assert len(caption.lines) <= LINES
-        assert all(len(line) <= LINE_CHARACTERS for line in caption.lines)
-        assert 0 < caption.end - caption.start <= MOST_SECONDS + 1e-9
-        assert following is None or caption.end <= following.start
+def test_two_lines_are_about_equal() -> None:
+    assert lines(*spoken("please enter your password followed by the pound key")) == [
+        ["please enter your password", "followed by the pound key"]
+    ]
+
+
+def test_a_caption_stays_until_it_is_read_but_gives_way_to_the_next() -> None:
+    fast = spoken("please hold while i try to locate you", pause=0.0)
+    (alone,) = captions(transcript(*fast).turns)
+    assert alone.end == pytest.approx(sum(map(len, alone.lines)) / READ_CHARACTERS, abs=0.001)
+    first, second = captions(transcript(Word("yes", 1.0, 1.5), Word("no", 2.4, 2.6)).turns)
+    assert (first.start, first.end) == (1.0, 2.0)
+    assert (second.start, second.end) == (2.4, 3.4)
+
+
+def test_captions_with_hardly_a_gap_between_them_follow_each_other_at_once() -> None:
+    for start, end in ((2.2, 2.2), (2.4, 2.0)):
+        first, second = captions(transcript(Word("yes", 1.0, 1.1), Word("no", start, 3.0)).turns)
+        assert (first.end, second.start) == (end, start)
+
+
+def test_what_is_said_at_the_same_time_is_shown_one_after_the_other_and_named() -> None:
+    made = captions(
+        call(
+            spoken("please hold while i try to locate the person you are calling"), spoken("no thank you", start=1.5)
+        ).turns
+    )
+    assert [(caption.speaker, " ".join(caption.lines)) for caption in made] == [
+        ("Channel 1", "please hold while i try to locate the person you are calling"),
+        ("Channel 2", "no thank you"),
+    ]
+    assert made[1].start == made[0].end > 2.9, "the first one is said until then"
+
+
+def test_turns_are_in_order_of_time_and_named() -> None:
+    agent = [*spoken("good morning how can i help"), *spoken("of course", start=9)]
+    customer = spoken("my phone is dead", start=6)
+    assert call(agent, customer).text == (
+        "Channel 1: good morning how can i help\nChannel 2: my phone is dead\nChannel 1: of course"
+    )
+
+
+def test_a_turn_goes_on_until_another_one_speaks() -> None:
+    agent = [*spoken("good morning"), *spoken("are you there", start=6)]
+    assert call(agent, spoken("yes", start=12)).text == "Channel 1: good morning are you there\nChannel 2: yes"
+
+
+def test_one_channel_needs_no_name_and_the_only_one_that_speaks_has_it() -> None:
+    assert call(spoken("good morning")).text == "good morning"
+    assert call([], spoken("good morning")).text == "Channel 2: good morning"
+
+
+SAID = st.lists(st.tuples(st.text("abc'é", min_size=1, max_size=90), st.floats(0.01, 9), st.floats(0, 4)), max_size=40)
+
+
+@bounded(60)
+@given(st.lists(SAID, min_size=1, max_size=3).filter(any))
+def test_two_independent_parsers_read_captions_that_keep_every_limit_and_every_word(said: list[Any]) -> None:
+    channels: list[list[Word]] = []
+    for parts in said:
+        time = 0.0
+        channels.append([])
+        for text, length, pause in parts:
+            channels[-1].append(Word(text, time, time + length))
+            time += length + pause
+    made = call(*channels)
+    assert_readable(made)
+
+
+def assert_readable(made: Transcript) -> None:
+    """Both files say the same, within the limits, and all that was said on each channel."""
+    srt = pysubs2.SSAFile.from_string(render("srt", made, {}).decode("utf-8"), "srt")
+    vtt = webvtt.from_buffer(io.StringIO(render("vtt", made, {}).decode("utf-8"))).captions
+    assert len(srt) == len(vtt)
+    end = 0
+    heard: dict[str | None, str] = {}
+    for cue, other in zip(srt, vtt):
+        assert (cue.start, cue.end) == (milliseconds(other.start_time), milliseconds(other.end_time))
+        assert end <= cue.start
+        assert 1000 <= cue.end - cue.start <= 7000
+        end = cue.end
+        assert cue.plaintext == (f"{other.voice}: " if other.voice else "") + other.text
+        assert len(cue.plaintext.split("\n")) <= 2
+        assert all(0 < len(line) <= 42 for line in cue.plaintext.split("\n"))
+        heard[other.voice] = heard.get(other.voice, "") + other.text
+    names = {None} if made.turns[0].speaker is None else {f"Channel {s.channel}" for s in made.segments}
+    assert heard.keys() == names
+    for name in names:
+        said = [s.text for s in made.segments if name in (None, f"Channel {s.channel}")]
+        assert "".join(heard[name].split()) == "".join(" ".join(said).split())
+
+
+def milliseconds(time: Any) -> int:
+    return ((time.hours * 60 + time.minutes) * 60 + time.seconds) * 1000 + time.milliseconds
 
 
 def test_srt_numbers_its_blocks_and_writes_times_with_a_comma() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pysubs2
 import pytest
+import webvtt
 from harness import TEXTS, Bucket
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,31 +108,110 @@ def test_pieces_are_in_order_short_enough_and_hold_all_that_is_loud(parts: list[
     assert not lost.any() or np.abs(lost).max() < 400
 
 
-@pytest.fixture(scope="module")
-def phrases() -> tuple[np.ndarray, list[tuple[str, float, float]]]:
-    """Two and a half minutes: all recordings with pauses between, and where each stands."""
-    parts, places, length = [], [], 0.0
-    for number, (name, text) in enumerate([*TEXTS.items()] * 2):
-        parts += [speech(name), silence(0.4 + number % 5)]
-        places.append((text, length, length + len(parts[-2]) / RATE))
-        length += (len(parts[-2]) + len(parts[-1])) / RATE
-    return np.concatenate(parts), places
+@dataclass(frozen=True)
+class Phrase:
+    """What is said on a channel, and when it sounds, in seconds."""
+
+    channel: int
+    text: str
+    start: float
+    end: float
 
 
-def test_a_long_recording_has_all_its_words_in_order_at_their_times(
-    phrases: tuple[np.ndarray, list[tuple[str, float, float]]], bucket: Bucket
-) -> None:
-    samples, places = phrases
+def said(name: str, at: float, channel: int = 1) -> Phrase:
+    frames = speech(name)[: len(speech(name)) // 160 * 160].reshape(-1, 160).astype(float)
+    loud = np.flatnonzero(np.abs(frames).mean(axis=1) > 0.03 * np.abs(frames).mean(axis=1).max())
+    return Phrase(channel, TEXTS[name], at + loud[0] / 100, at + (loud[-1] + 1) / 100)
+
+
+def put_together(places: list[tuple[str, float, int]]) -> tuple[np.ndarray, list[Phrase]]:
+    """Recordings by name, second and channel: samples of shape (n, channels), and what they say."""
+    ends = [at + len(speech(name)) / RATE for name, at, _ in places]
+    samples = np.zeros((round((max(ends) + 1) * RATE), max(channel for _, _, channel in places)), np.int16)
+    for name, at, channel in places:
+        first = round(at * RATE)
+        samples[first : first + len(speech(name)), channel - 1] = speech(name)
+    return samples, [said(*place) for place in places]
+
+
+def in_turn(names: list[str], channels: int) -> list[tuple[str, float, int]]:
+    """One recording after the other, from channel to channel, with pauses of 1 to 5 seconds."""
+    places, at = [], 0.0
+    for number, name in enumerate(names):
+        places.append((name, at, number % channels + 1))
+        at = round(at + len(speech(name)) / RATE + 1 + number % 5, 2)
+    return places
+
+
+def assert_all_is_heard(document: dict[str, Any], phrases: list[Phrase], channel: int | None) -> None:
+    """Every phrase of the channel, in order, at its time to 0.3 s."""
+    words = [word for segment in document["segments"] for word in segment["words"] if word["channel"] == channel]
+    wanted = [phrase for phrase in phrases if channel in (None, phrase.channel)]
+    assert " ".join(word["text"] for word in words) == " ".join(phrase.text for phrase in wanted)
+    rest = iter(words)
+    for phrase in wanted:
+        heard = [next(rest) for _ in phrase.text.split()]
+        assert heard[0]["start"] == pytest.approx(phrase.start, abs=0.3), phrase
+        assert heard[-1]["end"] == pytest.approx(phrase.end, abs=0.3), phrase
+    times = [time for word in words for time in (word["start"], word["end"])]
+    assert times == sorted(times)
+
+
+def assert_captions_are_in_time(bucket: Bucket, name: str, phrases: list[Phrase]) -> None:
+    """What a viewer sees: each phrase's first words when it starts, nothing for less than a second, nothing odd."""
+    cues = webvtt.from_buffer(io.StringIO(bucket.text(f"output/{name}.vtt"))).captions
+    assert len(cues) == len(pysubs2.SSAFile.from_string(bucket.text(f"output/{name}.srt"), "srt"))
+    spans = [(cue.start_in_seconds + cue.start_time.milliseconds / 1000, cue) for cue in cues]
+    for phrase in phrases:
+        assert [
+            cue for start, cue in spans if abs(start - phrase.start) < 0.3 and phrase.text.split()[0] in cue.text
+        ], phrase
+    assert min(len(cue.text) for cue in cues) >= 10, "no word is left over"
+
+
+def test_a_long_recording_has_all_its_words_in_order_at_their_times(bucket: Bucket) -> None:
+    samples, phrases = put_together(in_turn([*TEXTS] * 2, channels=1))
+    assert len(samples) > 150 * RATE
     bucket.plan(bucket.put("long.flac", encoded(samples, "flac", "flac")))
-    run = bucket.run(OUTPUT_FORMATS="json")
+    run = bucket.run(OUTPUT_FORMATS="json,srt,vtt")
     assert run.code == 0, run
-    assert bucket.text("output/long") == " ".join(text for text, _, _ in places)
+    assert bucket.text("output/long") == " ".join(phrase.text for phrase in phrases)
     document = json.loads(bucket.read("output/long.json"))
     assert document["duration"] == pytest.approx(len(samples) / RATE, abs=0.01)
-    words = iter(word for segment in document["segments"] for word in segment["words"])
-    for text, start, end in places:
-        heard = [next(words) for _ in text.split()]
-        assert start - 0.3 <= heard[0]["start"] <= heard[-1]["end"] <= end + 0.3
+    assert_all_is_heard(document, phrases, None)
+    assert_captions_are_in_time(bucket, "long", phrases)
+
+
+def test_a_long_call_has_all_the_words_of_each_channel_in_order_at_their_times(bucket: Bucket) -> None:
+    places = in_turn([*TEXTS] * 2, channels=2)
+    at = places[-1][1] + 15
+    both_at_once = [("queue-periodic-announce.wav", at, 1), ("vm-rec-temp.wav", at + 1, 2)]
+    samples, phrases = put_together([*places, *both_at_once])
+    bucket.plan(bucket.put("call.flac", encoded(samples, "flac", "flac", layout="stereo")))
+    run = bucket.run(OUTPUT_FORMATS="json,srt,vtt", CHANNELS="separate")
+    assert run.code == 0, run
+    assert bucket.text("output/call").split("\n") == [f"Channel {phrase.channel}: {phrase.text}" for phrase in phrases]
+    document = json.loads(bucket.read("output/call.json"))
+    assert document["duration"] == pytest.approx(len(samples) / RATE, abs=0.01)
+    assert (document["channels"], document["settings"]["channels"]) == (2, "separate")
+    assert_all_is_heard(document, phrases, 1)
+    assert_all_is_heard(document, phrases, 2)
+    starts = [segment["start"] for segment in document["segments"]]
+    assert starts == sorted(starts)
+    assert_captions_are_in_time(bucket, "call", phrases[:-1])
+    voices = {cue.voice for cue in webvtt.from_buffer(io.StringIO(bucket.text("output/call.vtt"))).captions}
+    assert voices == {"Channel 1", "Channel 2"}
+
+
+def test_the_pieces_of_separate_channels_go_side_by_side() -> None:
+    """So that both channels of a long call are spread over all engines, and neither waits in memory for the other."""
+    samples, _ = put_together(in_turn([*TEXTS] * 4, channels=2))
+    pieces = list(cut((samples[at : at + RATE] for at in range(0, len(samples), RATE)), RATE))
+    assert {piece.channel for piece in pieces} == {1, 2}
+    reached = 0.0
+    for piece in pieces:
+        assert piece.start > reached - 2 * MAX_SECONDS
+        reached = max(reached, piece.start)
 
 
 def test_a_file_too_large_for_memory_goes_through_a_scratch_file_that_is_removed(bucket: Bucket, tmp_path) -> None:  # type: ignore[no-untyped-def]
