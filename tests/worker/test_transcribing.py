@@ -58,7 +58,7 @@ def test_every_output_says_what_made_it(done: Any) -> None:
     types = {
         "": "text/plain; charset=utf-8",
         ".json": "application/json",
-        ".srt": "application/x-subrip; charset=utf-8",
+        ".srt": "text/plain; charset=utf-8",
         ".vtt": "text/vtt; charset=utf-8",
     }
     for suffix, content_type in types.items():
