@@ -54,6 +54,14 @@ def jobs(client: Any, configured: Any, *statuses: str) -> list[dict[str, Any]]:
     return [job for job in listed if job["status"] in (statuses or array_job.ACTIVE)]
 
 
+def ended(client: Any, job_id: str) -> None:
+    """Wait until a job that is being stopped has ended."""
+    deadline = time.monotonic() + 60
+    while client.describe_jobs(jobs=[job_id])["jobs"][0]["status"] in array_job.ACTIVE:
+        assert time.monotonic() < deadline, f"job {job_id} does not end"
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def context(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {
@@ -103,6 +111,7 @@ def test_a_cleared_task_whose_plan_changed_submits_anew_and_stops_the_earlier_jo
 ) -> None:
     first, second = submit(), submit(digest="f" * 16)
     assert first != second
+    ended(batch, first)
     assert [job["jobId"] for job in jobs(batch, configured)] == [second]
 
 
