@@ -52,6 +52,8 @@ def test_all_settings_are_read() -> None:
             "LM_BETA": "-1.2",
             "HOT_WORDS": '{"zebra": 7.5, "café": -2}',
             "OUTPUT_FORMATS": "vtt, JSON,txt",
+            "CHANNELS": "Separate",
+            "ALTERNATIVES": "10",
         }
     )
     assert found.manifest_key == "child_job_input/run/12"
@@ -59,6 +61,7 @@ def test_all_settings_are_read() -> None:
     assert (found.decoding.lm_alpha, found.decoding.lm_beta) == (0.9, -1.2)
     assert found.decoding.hot_words == {"zebra": 7.5, "café": -2.0}
     assert found.formats == ("json", "vtt")
+    assert (found.decoding.channels, found.decoding.alternatives) == ("separate", 10)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,8 @@ def test_all_settings_are_read() -> None:
         ("LM_ALPHA", "nan", "0 to 10"),
         ("LM_BETA", "11", "-10 to 10"),
         ("OUTPUT_FORMATS", "json,docx", "json, srt, vtt"),
+        ("CHANNELS", "left", "mixed or separate"),
+        ("ALTERNATIVES", "11", "0 to 10"),
         ("HOT_WORDS", "zebra", "JSON object"),
         ("HOT_WORDS", "[" * 100_000, "JSON object"),
         ("HOT_WORDS", '{"zebra": "very"}', "-100 to 100"),

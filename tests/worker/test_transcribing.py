@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import urllib.request
 from typing import Any
 
+import numpy as np
 import pytest
 from harness import RECORDINGS, ROOT, TEXTS, Bucket, aws_environment, recording
+from sounds import RATE, encoded, speech, stereo
 
 SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
 
@@ -76,6 +79,11 @@ def test_every_output_says_what_made_it(done: Any) -> None:
 def test_the_json_fits_its_published_schema(done: Any) -> None:
     bucket, _, lines = done
     documents = [json.loads(bucket.read(line["transcript_key"] + ".json")) for line in lines]
+    assert_fits_the_schema(documents)
+    assert [document["text"] for document in documents] == list(TEXTS.values())
+
+
+def assert_fits_the_schema(documents: list[Any]) -> None:
     check = "import json, sys, jsonschema; schema, documents = json.load(sys.stdin)\n"
     check += "jsonschema.Draft202012Validator.check_schema(schema)\n"
     check += "for document in documents: jsonschema.validate(document, schema)\n"
@@ -86,7 +94,73 @@ def test_the_json_fits_its_published_schema(done: Any) -> None:
         text=True,
     )
     assert validator.returncode == 0, validator.stderr
-    assert [document["text"] for document in documents] == list(TEXTS.values())
+
+
+def test_a_browser_gets_each_output_as_utf8_text_that_it_shows(done: Any) -> None:
+    bucket, _, lines = done
+    shown = {"": "text/plain", ".json": "application/json", ".srt": "text/plain", ".vtt": "text/vtt"}
+    for suffix, content_type in shown.items():
+        key = {"Bucket": bucket.name, "Key": lines[0]["transcript_key"] + suffix}
+        with urllib.request.urlopen(bucket.s3.generate_presigned_url("get_object", Params=key)) as answer:
+            assert answer.headers.get_content_type() == content_type
+            assert answer.headers.get_content_charset("utf-8") == "utf-8", "JSON is UTF-8 by RFC 8259"
+            assert answer.headers["Content-Disposition"] is None
+            assert answer.headers["Content-Encoding"] in (None, "identity")
+            assert "press zero for help" in answer.read().decode("utf-8")
+
+
+def test_alternatives_are_the_next_best_readings_and_change_nothing_else(done: Any, bucket: Bucket) -> None:
+    plain, _, _ = done
+    name = "vm-rec-temp"
+    bucket.plan(bucket.put(f"{name}.wav", recording(f"{name}.wav")))
+    run = bucket.run(OUTPUT_FORMATS="json", ALTERNATIVES="3")
+    assert run.code == 0, run
+    document = json.loads(bucket.read(f"output/{name}.json"))
+    assert_fits_the_schema([document])
+    (segment,) = document["segments"]
+    alternatives = segment.pop("alternatives")
+    (without,) = json.loads(plain.read(f"output/{name}.json"))["segments"]
+    assert without.pop("alternatives") == []
+    assert segment == without
+    texts = [segment["text"], *(reading["text"] for reading in alternatives)]
+    assert len(set(texts)) == 4
+    scores = [segment["log_score"], *(reading["log_score"] for reading in alternatives)]
+    assert scores == sorted(scores, reverse=True)
+    # The best of the alternatives tells how much the words that it lacks are worth.
+    lacking = [word for word in segment["words"] if word["text"] not in texts[1].split()]
+    assert lacking
+    for word in lacking:
+        assert word["log_margin"] == pytest.approx(scores[0] - scores[1], abs=0.01)
+    assert min(word["log_margin"] for word in segment["words"]) == lacking[0]["log_margin"]
+
+
+def test_separate_channels_fit_the_schema_and_are_another_result_than_mixed_ones(bucket: Bucket) -> None:
+    both = stereo(speech("vm-leavemsg.wav"), np.concatenate([np.zeros(3 * RATE, np.int16), speech("vm-tocallnum.wav")]))
+    line = bucket.put("call.mp3", encoded(both, "mp3", "libmp3lame", 44100, "stereo"))
+    bucket.plan(line)
+    assert bucket.run(OUTPUT_FORMATS="json").code == 0
+    mixed = json.loads(bucket.read("output/call.json"))
+    bucket.plan({**line, "source_key": line["processed_key"]})
+    assert bucket.run(OUTPUT_FORMATS="json", CHANNELS="separate").code == 0
+    separate = json.loads(bucket.read("output/call.json"))
+    assert_fits_the_schema([mixed, separate])
+    left, right = TEXTS["vm-leavemsg.wav"], TEXTS["vm-tocallnum.wav"]
+    assert mixed["text"] == f"{left} {right}"
+    assert separate["text"] == f"Channel 1: {left}\nChannel 2: {right}"
+    assert [(segment["channel"], segment["text"]) for segment in separate["segments"]] == [(1, left), (2, right)]
+    assert {segment["channel"] for segment in mixed["segments"]} == {None}
+    assert mixed["channels"] == separate["channels"] == 2
+    assert mixed["settings"]["fingerprint"] != separate["settings"]["fingerprint"]
+
+
+def test_a_recording_of_one_channel_reads_the_same_when_channels_are_separate(bucket: Bucket) -> None:
+    bucket.plan(bucket.put("call.wav"))
+    assert bucket.run(OUTPUT_FORMATS="json,srt,vtt", CHANNELS="separate").code == 0
+    assert bucket.text("output/call") == "press zero for help"
+    assert "Channel" not in bucket.text("output/call.srt") + bucket.text("output/call.vtt")
+    document = json.loads(bucket.read("output/call.json"))
+    assert document["channels"] == 1
+    assert {word["channel"] for segment in document["segments"] for word in segment["words"]} == {1}
 
 
 def test_words_have_times_in_order_within_the_recording(done: Any) -> None:
