@@ -6,6 +6,7 @@ import io
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from cases import BAD, FORMS
@@ -203,6 +204,13 @@ def test_a_change_of_rate_within_a_file_is_followed() -> None:
     first = encoded(speech(SHORT), "mp3", "libmp3lame", 44100)
     second = encoded(speech(SHORT), "mp3", "libmp3lame", 22050)
     assert len(decoded(first + second)) == pytest.approx(2 * len(speech(SHORT)), rel=0.05)
+
+
+def test_the_documentation_names_the_versions_that_are_tried_here() -> None:
+    text = (ROOT / "docs" / "formats.md").read_text("utf-8")
+    assert f"PyAV {av.__version__} with ffmpeg {av.ffmpeg_version_info}" in text
+    for library in ("libavformat", "libavcodec"):
+        assert f"{library} {'.'.join(map(str, av.library_versions[library]))}" in text
 
 
 SEEDS = [
