@@ -111,6 +111,7 @@ diff: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## What
 .PHONY: deploy
 deploy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Create or update the stack on AWS (needs Docker)
 	@command -v docker >/dev/null || { echo "Docker is needed to build the worker's image: https://docs.docker.com/get-docker/" >&2; exit 1; }
+	@$(AIRFLOW) infra/preflight.py "$(ASSEMBLY)"
 	@$(CDK) deploy --all --require-approval broadening
 
 .PHONY: destroy
@@ -150,7 +151,7 @@ bench-plan: setup ## Plan up to a million recordings, simulate the costs; writes
 check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by cfn-lint and cdk-nag, audit, dead links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins/transcription dags infra/local_aws infra/leftovers.py tests/pipeline tests/local_aws
+	@$(AIRFLOW) -m mypy plugins/transcription dags infra/local_aws infra/leftovers.py infra/preflight.py tests/pipeline tests/local_aws
 	@MYPYPATH=tests/infra $(AIRFLOW) -m mypy tests/infra
 	@MYPYPATH=tests/image $(AIRFLOW) -m mypy tests/image
 	@MYPYPATH=tests/worker:tests/faults $(AIRFLOW) -m mypy tests/faults requirements/audit.py

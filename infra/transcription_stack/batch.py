@@ -80,7 +80,7 @@ class TranscriptionBatch(Construct):
             build_args=dict(settings.image_build_args or {}),
             exclude=["**/__pycache__", "**/.*_cache"],
         )
-        if settings.image_scanning:
+        if settings.image_scanning != "OFF":
             self._scan_images(settings.image_scanning)
         self.worker_role = self._worker_role(audio_bucket)
         self.start_role = self._start_role()

@@ -133,9 +133,10 @@ class Settings:
     image_build_args: Mapping[str, str] | None = None
 
     # Scanning of the worker's image for known vulnerabilities. "BASIC": of Debian's packages, when an image is pushed,
-    # free. "ENHANCED": of Python's too, and again whenever one becomes known, by Amazon Inspector, which costs. Either
-    # replaces what is set for the account's whole registry in this region; None leaves that as it is.
-    image_scanning: str | None = None
+    # free. "ENHANCED": of Python's too, and again whenever one becomes known, by Amazon Inspector, which costs. It is
+    # the account's setting for all repositories of the region: `make deploy` stops rather than replace the rules of
+    # others. "OFF" leaves what is there as it is.
+    image_scanning: str = "BASIC"
 
     # --- Airflow -------------------------------------------------------------------------------------
 
@@ -257,8 +258,7 @@ class Settings:
             )
 
     def _check_image(self) -> None:
-        if self.image_scanning is not None:
-            self._one_of("image_scanning", ("BASIC", "ENHANCED"))
+        self._one_of("image_scanning", ("BASIC", "ENHANCED", "OFF"))
         for name in self.image_build_args or ():
             if name not in IMAGE_BUILD_ARGS:
                 raise InvalidSettingError(

@@ -29,6 +29,7 @@ CLOSED = {
 LARGE = {
     "stack_name": "Team-B",
     "environment_name": "team_b",
+    "image_scanning": "OFF",
     "airflow_class": "mw1.small",
     "airflow_max_workers": 3,
     "airflow_ui": "PUBLIC_AND_PRIVATE",

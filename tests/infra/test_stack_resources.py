@@ -240,20 +240,29 @@ def test_the_image_is_built_for_x86(stack: Assembly) -> None:
     assert image["source"]["platform"] == "linux/amd64"
 
 
-def test_the_registrys_scanning_is_changed_only_when_set(stack: Assembly, closed: Assembly) -> None:
-    assert not stack.all("AWS::ECR::RegistryScanningConfiguration")
-    assert closed.one("AWS::ECR::RegistryScanningConfiguration") == {
-        "ScanType": "ENHANCED",
-        "Rules": [
-            {
-                "ScanFrequency": "CONTINUOUS_SCAN",
-                "RepositoryFilters": [
-                    {"Filter": "cdk-hnb659fds-container-assets-<AWS::AccountId>-eu-west-1", "FilterType": "WILDCARD"}
-                ],
-            }
-        ],
-    }
-    assert closed.resource("BatchImageScanning")["DeletionPolicy"] == "Retain"
+@pytest.mark.parametrize(
+    ("settings", "scan_type", "frequency"),
+    [("stack", "BASIC", "SCAN_ON_PUSH"), ("closed", "ENHANCED", "CONTINUOUS_SCAN")],
+)
+def test_the_image_is_scanned(request: pytest.FixtureRequest, settings: str, scan_type: str, frequency: str) -> None:
+    deployed: Assembly = request.getfixturevalue(settings)
+    scanning = deployed.one("AWS::ECR::RegistryScanningConfiguration")
+    assert scanning["ScanType"] == scan_type
+    [rule] = scanning["Rules"]
+    assert rule["ScanFrequency"] == frequency
+    [repository] = rule["RepositoryFilters"]
+    assert repository["FilterType"] == "WILDCARD"
+    assert repository["Filter"] in _image_repository(deployed)
+    assert deployed.resource("BatchImageScanning")["DeletionPolicy"] == "Retain"
+
+
+def _image_repository(stack: Assembly) -> str:
+    """The repository and tag that children run."""
+    return str(stack.container()["Image"])
+
+
+def test_the_registrys_scanning_can_be_left_alone(large: Assembly) -> None:
+    assert not large.all("AWS::ECR::RegistryScanningConfiguration")
 
 
 def test_a_childs_log_has_a_group_of_its_own(stack: Assembly) -> None:

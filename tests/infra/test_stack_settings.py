@@ -31,7 +31,7 @@ WRONG = [
     ),
     ({"model_buckets": [1]}, "model_buckets = (1,): expected a list of texts."),
     ({"model_buckets": ["my-models"]}, "model_buckets: 'my-models' is no bucket ARN such as arn:aws:s3:::my-models."),
-    ({"image_scanning": "on"}, "image_scanning = 'on': must be one of BASIC, ENHANCED."),
+    ({"image_scanning": "on"}, "image_scanning = 'on': must be one of BASIC, ENHANCED, OFF."),
     ({"airflow_version": "2.10.3"}, "airflow_version = '2.10.3': must be one of 3.3.1."),
     ({"airflow_class": "mw1.tiny"}, "airflow_class = 'mw1.tiny': must be one of mw1.micro, mw1.small,"),
     ({"airflow_max_workers": 2}, "airflow_max_workers = 2: mw1.micro has exactly 1."),
