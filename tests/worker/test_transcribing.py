@@ -69,7 +69,7 @@ def test_every_output_says_what_made_it(done: Any) -> None:
         assert facts["ContentType"] == content_type
         metadata = facts["Metadata"]
         assert metadata["source-etag"] == lines[0]["source_etag"]
-        assert metadata["engine"] == "stt 1.4.0"
+        assert metadata["engine"] == "deepspeech-tflite 0.9.3"
         assert metadata["model"] == "asterisk-en b010d1fa2ec5"
         assert len(metadata["settings"]) == 16
         assert float(metadata["audio-seconds"]) == pytest.approx(1.71, abs=0.01)

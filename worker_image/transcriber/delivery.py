@@ -30,7 +30,7 @@ class Making:
     """How this container makes transcripts."""
 
     run: str  # the manifest's prefix
-    runtime: str  # such as "stt 1.4.0"
+    runtime: str  # such as "deepspeech-tflite 0.9.3"
     model: Model
     decoding: Decoding
     formats: tuple[str, ...]  # besides the text

@@ -1,16 +1,19 @@
-"""The speech engines behind one narrow interface: DeepSpeech 0.9.3 and its successor Coqui STT.
+"""The speech engines behind one narrow interface: DeepSpeech 0.9.3's two runtimes.
 
-Which one is used follows from the model file: `.tflite` runs in `stt`, `.pbmm` and `.pb` in `deepspeech`.
-(The `deepspeech-tflite` package would do as well, but it installs the same module as `deepspeech`.)
-One Model serves one thread of one process: two threads segfault, a process forked after use hangs.
+Which one is used follows from the model file: `.pbmm` and `.pb` run in the package `deepspeech`, `.tflite` in
+`deepspeech-tflite`. Both install the module `deepspeech`, so the latter has a folder of its own, TFLITE, and a process
+can use only one of them. One Model serves one thread of one process: two threads segfault, a process forked after use
+hangs.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +23,7 @@ from .model_file import Kind
 from .samples import Samples
 from .settings import Decoding
 
+TFLITE = Path(sys.prefix) / "tflite"  # the Dockerfile and the Makefile install it there
 # Less than one window of 32 ms crashes some versions.
 LEAST_SECONDS = 0.1
 LAST_LETTER_SECONDS = 0.2
@@ -89,7 +93,7 @@ class EngineSpec:
 class Engine(Protocol):
     """Turns samples into words."""
 
-    runtime: str  # such as "stt 1.4.0"
+    runtime: str  # such as "deepspeech-tflite 0.9.3"
     sample_rate: int  # Hz
 
     def transcribe(self, samples: Samples) -> Recognition:
@@ -106,11 +110,9 @@ def load_engine(spec: EngineSpec) -> Engine:
 
 
 class _DeepSpeech:
-    """`deepspeech` and `stt` have the same Python interface."""
-
     def __init__(self, spec: EngineSpec) -> None:
-        module = import_module("stt" if spec.kind is Kind.TFLITE else "deepspeech")
-        self.runtime = f"{module.__name__} {module.version()}"
+        package, module = _runtime(spec.kind)
+        self.runtime = f"{package} {module.version()}"
         self._model = _loading("model", spec.model, lambda: module.Model(spec.model))
         self.sample_rate: int = self._model.sampleRate()
         decoding = spec.decoding
@@ -138,6 +140,15 @@ class _DeepSpeech:
             best.confidence,
             [reading for reading in readings if reading.text][: self._alternatives],
         )
+
+
+def _runtime(kind: Kind) -> tuple[str, Any]:
+    """The package that reads this kind of model, and its module."""
+    if kind is not Kind.TFLITE:
+        return "deepspeech", import_module("deepspeech")
+    if str(TFLITE) not in sys.path:
+        sys.path.insert(0, str(TFLITE))
+    return "deepspeech-tflite", import_module("deepspeech")
 
 
 def words_of(tokens: Any, seconds: float) -> list[Word]:
