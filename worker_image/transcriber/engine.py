@@ -42,6 +42,7 @@ MEANINGS = {
     "0x2009": "the scorer was made for another alphabet",
     "0x3000": "it is damaged or no model of this kind",
     "0x3001": "it is damaged or no model of this kind",
+    "0x3002": "it is damaged or no model of this kind",
     "0x3005": "it is damaged or no model of this kind",
 }
 

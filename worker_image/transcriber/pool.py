@@ -92,7 +92,8 @@ class Engines:
         self._waiting: deque[_Task] = deque()
         self._changing = threading.RLock()
         self._stopped = False
-        self._loaded = f"model {spec.model}" + (f" and scorer {spec.scorer}" if spec.scorer else "")
+        scorer = f" and scorer {spec.scorer}: one of them" if spec.scorer else ": it"
+        self._loaded = f"model {spec.model}{scorer}"
 
     def facts(self) -> EngineFacts:
         """Wait until the first engine is loaded.
@@ -103,7 +104,7 @@ class Engines:
         try:
             return self._engines[0].loaded.result()
         except (BrokenProcessPool, ProcessExpired) as error:
-            raise ConfigError(f"The engine crashes when it loads {self._loaded}: one of them is damaged") from error
+            raise ConfigError(f"The engine crashes when it loads {self._loaded} is damaged") from error
 
     def transcribe(self, samples: Samples, sample_rate: int) -> Future[TimedRecognition]:
         """Recognise one piece in the background: int16 mono samples of shape (n,).
