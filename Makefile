@@ -7,6 +7,8 @@ PYENV_BINS := $(shell for bin in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12*/
 export PATH := $(PYENV_BINS)$(PATH)
 # Interpreters that uv has to fetch stay in the project's folder.
 export UV_PYTHON_INSTALL_DIR := .venv/python
+# As pip does: else every process compiles its libraries anew where Python may not write, and benchmarks count that.
+export UV_COMPILE_BYTECODE := 1
 
 AIRFLOW := .venv/airflow/bin/python
 INFRA := .venv/infra/bin/python
@@ -142,11 +144,13 @@ audit: .venv/audit/lock .venv/infra/lock ## Known vulnerabilities of all locks, 
 
 .PHONY: bench
 bench: setup .venv/bench/lock .venv/peers/lock ## Compare speed and words; writes docs/benchmarks.md (QUICK=1: does it work?)
-	@$(WORKER) tests/bench $(if $(QUICK),--quick)
+	@$(WORKER) tests/bench $(if $(QUICK),--quick) $(if $(RECORDINGS),--recordings $(RECORDINGS))
 
 .PHONY: bench-plan
 bench-plan: setup ## Plan up to a million recordings, simulate the costs; writes docs/benchmarks.md (QUICK=1: fewer)
 	@PYTHONPATH=plugins $(AIRFLOW) tests/bench/plan.py $(if $(QUICK),--quick)
+
+BENCH_OF_THE_PLAN := $(addprefix tests/bench/,plan.py simulation.py test_bench.py)
 
 .PHONY: check
 check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by cfn-lint and cdk-nag, audit, dead links
@@ -158,6 +162,8 @@ check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by c
 	@MYPYPATH=tests/worker:tests/faults $(AIRFLOW) -m mypy tests/faults requirements/audit.py
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy worker_image/transcriber
+	@MYPYPATH=tests/bench:plugins $(AIRFLOW) -m mypy $(BENCH_OF_THE_PLAN)
+	@MYPYPATH=tests/bench:worker_image $(WORKER) -m mypy $(filter-out $(BENCH_OF_THE_PLAN),$(wildcard tests/bench/*.py))
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
 	@.venv/infra/bin/hadolint worker_image/Dockerfile
 	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md docs tests/recordings worker_image
