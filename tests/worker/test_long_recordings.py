@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import RATE, encoded, speech, wav
 
-from transcriber.pieces import LONG_SILENCE_SECONDS, MAX_SECONDS, Piece, cut
+from transcriber.pieces import LONG_SILENCE_SECONDS, MAX_SECONDS, cut
+from transcriber.samples import Piece
 
 
 def chunks(samples: np.ndarray, size: int = RATE) -> Iterator[np.ndarray]:

@@ -20,7 +20,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 
-from .errors import Rejected
+from .errors import NOT_AUDIO, Rejected
 from .samples import Samples
 
 # Only containers of sound and video: a playlist (hls, concat, sdp) could make ffmpeg open other files or URLs.
@@ -34,7 +34,6 @@ MAX_HOURS = 24
 MAX_CHANNELS = 64  # that ffmpeg's conversion takes
 MAX_SEPARATE_CHANNELS = 32  # each needs memory for half a minute
 
-NOT_AUDIO = "This file is no audio or video that can be read. Upload the original recording."
 UNKNOWN_ENCODING = (
     "The sound in this file is in an encoding that cannot be read. Convert it to WAV, FLAC or MP3 and upload it again."
 )

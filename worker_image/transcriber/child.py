@@ -23,8 +23,8 @@ from .delivery import Delivery
 from .errors import ConfigError, Gone, Rejected, Replaced, TemporaryError, Terminated, WorkerError
 from .log import log
 from .manifest import Recording
-from .pieces import Piece
 from .pool import Engines, TimedRecognition
+from .samples import Piece
 from .storage import Bucket, ObjectFacts
 from .transcript import Segment, Transcript
 

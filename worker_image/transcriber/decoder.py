@@ -18,13 +18,15 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from pebble import ProcessExpired, ProcessPool
 
-from .audio import NOT_AUDIO, Audio
-from .errors import Rejected, TemporaryError
-from .pieces import Piece, cut
+from .errors import NOT_AUDIO, Rejected, TemporaryError
+from .samples import Piece
+
+if TYPE_CHECKING:
+    from .audio import Audio
 
 Source = Union[bytes, str]  # a file's content, or its path when it is large
 BATCH_SECONDS = 120  # how much sound one answer carries at most
@@ -99,8 +101,8 @@ class Decoder:
 
 
 def _started() -> ProcessPool:
-    pool = ProcessPool(1, initializer=_limit_memory, context=multiprocessing.get_context("spawn"))
-    pool.schedule(_limit_memory)  # a pool starts with its first task
+    pool = ProcessPool(1, initializer=_prepare, context=multiprocessing.get_context("spawn"))
+    pool.schedule(_prepare)  # a pool starts with its first task
     return pool
 
 
@@ -153,7 +155,7 @@ class _Unknown(Exception):
     """The process has no such file open."""
 
 
-# What follows runs in the decoding process.
+# What follows runs in the decoding process. It alone imports the codecs: the worker starts without them.
 
 
 @dataclass
@@ -165,11 +167,16 @@ class _Open:
 _files: dict[int, _Open] = {}
 
 
-def _limit_memory() -> None:
+def _prepare() -> None:
+    from . import audio, pieces  # noqa: F401, while the worker looks for its manifest
+
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
 def _next_batch(token: int, source: Source | None, sample_rate: int, separate: bool, skip: int) -> Batch:
+    from .audio import Audio
+    from .pieces import cut
+
     if source is not None:
         audio = Audio(_content(source), sample_rate, separate)
         _files[token] = _Open(audio, itertools.islice(cut(audio.chunks(), sample_rate), skip, None))

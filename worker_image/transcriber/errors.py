@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+NOT_AUDIO = "This file is no audio or video that can be read. Upload the original recording."
+
 
 class WorkerError(Exception):
     """Something that ends the worker with an exit code that the job definition understands."""

@@ -9,13 +9,12 @@ Channels that are kept apart are cut each on its own, side by side.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import webrtcvad  # type: ignore[import-untyped]
 
-from .samples import Samples
+from .samples import Piece, Samples
 
 Flags = npt.NDArray[np.bool_]  # one a frame
 
@@ -28,15 +27,6 @@ KEPT_SILENCE_SECONDS = 0.5  # of a long silence, at each of its ends
 QUIET_RMS = 32768 * 10 ** (-50 / 20)  # -50 dBFS
 DETECTOR_RATES = (8000, 16000, 32000, 48000)
 DETECTOR_MODE = 2  # 0 takes most for speech, 3 least
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of one channel of a recording: its samples of shape (n,), and where it starts in seconds."""
-
-    start: float
-    samples: Samples
-    channel: int = 1  # counted from 1
 
 
 def cut(chunks: Iterator[Samples], sample_rate: int) -> Iterator[Piece]:
