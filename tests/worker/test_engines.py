@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,15 @@ from harness import ROOT
 from sounds import RATE, encoded, speech, wav
 
 from transcriber import decoder as decoding
+from transcriber.__main__ import engine_spec
 from transcriber.cpus import available_cpus
 from transcriber.decoder import Decoder
-from transcriber.engine import EngineSpec, load_engine, words_of
+from transcriber.engine import READINGS, EngineSpec, load_engine, words_of
 from transcriber.errors import ConfigError, Rejected, TemporaryError
 from transcriber.model_file import Kind
+from transcriber.models import File, Model
 from transcriber.pool import Engines
-from transcriber.settings import Decoding
+from transcriber.settings import Decoding, read_settings
 
 MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
 SPEC = EngineSpec(f"{MODEL}.tflite", Kind.TFLITE, f"{MODEL}.scorer", Decoding())
@@ -131,6 +134,20 @@ def test_one_process_transcribes_many_pieces_with_one_model(capfd: pytest.Captur
 @pytest.mark.parametrize("samples", [0, 1, 100, 511, 512])
 def test_less_than_one_window_of_sound_is_no_words_and_no_crash(samples: int) -> None:
     assert load_engine(SPEC).transcribe(speech()[:samples]).words == []
+
+
+@pytest.mark.parametrize(("formats", "readings"), [("srt,vtt", 1), ("srt,json", READINGS)])
+def test_other_readings_are_asked_for_only_if_the_json_tells_them(formats: str, readings: int) -> None:
+    needed = {"S3_BUCKET_NAME": "b", "MANIFEST_PREFIX": "p", "MODEL": "m", "OUTPUT_FORMATS": formats}
+    model = Model(File("m", Path(f"{MODEL}.tflite"), ""), Kind.TFLITE, None, None)
+    assert engine_spec(model, read_settings(needed)).readings == readings
+
+
+def test_one_reading_has_the_same_words_and_no_margins() -> None:
+    several, one = (load_engine(replace(SPEC, readings=count)).transcribe(speech()) for count in (READINGS, 1))
+    assert all(word.margin is not None for word in several.words)
+    assert one.words == [replace(word, margin=None) for word in several.words]
+    assert one.alternatives == []
 
 
 @pytest.mark.parametrize(

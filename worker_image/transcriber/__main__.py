@@ -14,7 +14,7 @@ from .child import Child
 from .cpus import available_cpus
 from .decoder import Decoder
 from .delivery import Delivery, Making
-from .engine import EngineSpec
+from .engine import READINGS, EngineSpec
 from .errors import ConfigError, Gone, TemporaryError, Terminated, WorkerError
 from .log import log
 from .manifest import Recording, parse_manifest
@@ -30,9 +30,9 @@ PIECE_BYTES = 48_000
 def main() -> int:
     """Run the child and return its exit code."""
     settings = read_settings(os.environ)
-    bucket = Bucket(settings.bucket)
-    recordings = read_manifest(bucket, settings)
     with tempfile.TemporaryDirectory(prefix="transcriber-") as scratch, Decoder() as decoder:
+        bucket = Bucket(settings.bucket)
+        recordings = read_manifest(bucket, settings)
         model = find_model(settings, bucket, Path(scratch))
         width = min(available_cpus(), sum(1 + file.source_size // PIECE_BYTES for file in recordings))
         with Engines(engine_spec(model, settings), width) as engines:
@@ -64,7 +64,8 @@ def read_manifest(bucket: Bucket, settings: Settings) -> list[Recording]:
 
 def engine_spec(model: Model, settings: Settings) -> EngineSpec:
     scorer = str(model.scorer.path) if model.scorer else None
-    return EngineSpec(str(model.model.path), model.kind, scorer, settings.decoding)
+    readings = READINGS if "json" in settings.formats else 1
+    return EngineSpec(str(model.model.path), model.kind, scorer, settings.decoding, readings)
 
 
 def terminate(signal_number: int, _frame: object) -> None:
