@@ -73,9 +73,13 @@ def test_the_image_transcribes_a_recording_with_nothing_but_what_its_dockerfile_
 
 
 def test_the_image_has_exactly_the_locked_packages(image: Image, tmp_path: Path) -> None:
-    code = "import importlib.metadata as m; print(*(d.metadata['Name'] + '==' + d.version for d in m.distributions({})))"
-    for lock, folders in (("requirements.lock", ""), ("requirements-tflite.lock", f"path=['{image.root}/opt/worker/tflite']")):
-        installed = run(image, ["python", "-c", code.format(folders)], tmp_path).stdout.split()
+    code = """
+import sys
+from importlib.metadata import distributions
+print(*(f"{found.metadata['Name']}=={found.version}" for found in distributions(path=sys.argv[1:] or sys.path)))
+"""
+    for lock, folders in (("requirements.lock", []), ("requirements-tflite.lock", [f"{image.root}/opt/worker/tflite"])):
+        installed = run(image, ["python", "-c", code, *folders], tmp_path).stdout.split()
         locked = re.findall(r"^([\w.-]+==[\w.]+)", (CONTEXT / lock).read_text(), re.MULTILINE)
         assert {name.lower().replace("_", "-") for name in installed} == set(locked)
 
