@@ -11,17 +11,20 @@ import datetime
 import functools
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import corpus
+import numpy as np
 import ways
 from document import DEPLOY, machine, table, write
 from ways import Model, Outcome
@@ -31,6 +34,7 @@ SCORER = ways.SMALL / "asterisk-en.scorer"
 TFLITE = Model(ways.SMALL / "asterisk-en.tflite", SCORER)
 PBMM = Model(ways.SMALL / "asterisk-en.pbmm", SCORER)
 FULL_SIZE = Model(ways.FULL_SIZE)
+FULL_SIZE_TFLITE = "full-size, `.tflite`"
 LATENCY = 0.1  # seconds
 # As docs/deploy.md has them.
 TWO_ENGINES = 1.75  # times one
@@ -39,35 +43,43 @@ ON_DEMAND, SPOT = 0.09985, 0.031  # USD a child-hour
 Rounds = dict[str, list[Outcome]]
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    quick: bool
+    rounds: int
+    recordings: int  # of the full-size part
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer recordings, one round: does it all work?")
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=[*PARTS, "ten-hours"])
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--recordings", type=int, help="how many the part full-size transcribes (16)")
     given = parser.parse_args()
-    rounds = given.rounds or (1 if given.quick else 3)
+    usual = (1, 8) if given.quick else (3, 16)
+    effort = Effort(given.quick, given.rounds or usual[0], given.recordings or usual[1])
     for name in given.parts:
         started = time.monotonic()
-        {**PARTS, "ten-hours": ten_hours}[name](given.quick, rounds)
+        {**PARTS, "ten-hours": ten_hours}[name](effort)
         print(f"({name}: {time.monotonic() - started:.0f} s)", flush=True)
 
 
-def small(quick: bool, rounds: int) -> None:
+def small(effort: Effort) -> None:
     """Many short recordings with the small model: what is not the engine."""
-    clips = corpus.short_clips(20 if quick else 100)
+    clips = corpus.short_clips(20 if effort.quick else 100)
     with tempfile.TemporaryDirectory() as folder:
         files = written(clips, Path(folder))
         audio = {clip.name: clip.wav for clip in clips}
         found = in_turns(
-            rounds,
+            effort.rounds,
             {
                 "original's way, `.pbmm`": lambda: ways.original(PBMM, audio),
                 "original's way, `.tflite`": lambda: ways.original(TFLITE, audio),
                 "bare loop, `.pbmm`": lambda: ways.bare(PBMM, files),
-                "bare loop, `.tflite` in stt": lambda: ways.bare(TFLITE, files),
-                "bare loop, `.tflite` in deepspeech-tflite": lambda: ways.bare(
-                    TFLITE, files, engine="deepspeech-tflite"
-                ),
+                "bare loop, `.tflite`": lambda: ways.bare(TFLITE, files),
                 "worker, `.pbmm`": lambda: ways.worker(PBMM, audio),
                 "worker, `.tflite`": lambda: ways.worker(TFLITE, audio),
             },
@@ -83,11 +95,11 @@ def small(quick: bool, rounds: int) -> None:
             ("worker, `.pbmm`", "original's way, `.pbmm`"),
             ("worker, `.pbmm`", "bare loop, `.pbmm`"),
             ("worker, `.tflite`", "original's way, `.tflite`"),
-            ("worker, `.tflite`", "bare loop, `.tflite` in stt"),
+            ("worker, `.tflite`", "bare loop, `.tflite`"),
         )
     ]
     body = (
-        stamp(f"{len(clips)} recordings, {seconds:.0f} s, scorer, beam 500", rounds)
+        stamp(f"{len(clips)} recordings, {seconds:.0f} s, scorer, beam 500", effort.rounds)
         + costs(found, seconds)
         + "\n"
         + table(
@@ -99,18 +111,17 @@ def small(quick: bool, rounds: int) -> None:
     write("small", body, {name: [vars(run) for run in runs] for name, runs in found.items()})
 
 
-def full_size(quick: bool, rounds: int) -> None:
+def full_size(effort: Effort) -> None:
     """Short recordings with a model of the size that is used."""
-    clips = corpus.short_clips(8 if quick else 16)
+    clips = corpus.short_clips(effort.recordings)
     with tempfile.TemporaryDirectory() as folder:
         files = written(clips, Path(folder))
         audio = {clip.name: clip.wav for clip in clips}
         found = in_turns(
-            rounds,
+            effort.rounds,
             {
                 "original's way": lambda: ways.original(FULL_SIZE, audio),
-                "bare loop, stt, 1 CPU": lambda: ways.bare(FULL_SIZE, files, "0"),
-                "bare loop, deepspeech-tflite, 1 CPU": lambda: ways.bare(FULL_SIZE, files, "0", "deepspeech-tflite"),
+                "bare loop, 1 CPU": lambda: ways.bare(FULL_SIZE, files, "0"),
                 "two bare loops side by side": lambda: ways.bare(FULL_SIZE, files, loops=2),
                 "worker, 1 CPU": lambda: ways.worker(FULL_SIZE, audio, "0"),
                 "worker, 2 CPUs": lambda: ways.worker(FULL_SIZE, audio),
@@ -119,7 +130,7 @@ def full_size(quick: bool, rounds: int) -> None:
         )
     seconds = sum(clip.seconds for clip in clips)
     one, two, late = "worker, 1 CPU", "worker, 2 CPUs", "worker, 2 CPUs, every S3 call 100 ms late"
-    loop, loops = "bare loop, stt, 1 CPU", "two bare loops side by side"
+    loop, loops = "bare loop, 1 CPU", "two bare loops side by side"
     ratios = [
         ("worker / original's way: speed", speed_up(found, two, "original's way"), "≥ 2.0"),
         ("worker / bare loop, 1 CPU each: CPU", paired(found, one, loop, cpu), "≤ 1.05"),
@@ -130,7 +141,7 @@ def full_size(quick: bool, rounds: int) -> None:
     ]
     same, again = (same_texts(found[two][0], found[way][0]) for way in (loop, "original's way"))
     body = (
-        stamp(f"{len(clips)} recordings, {seconds:.0f} s, no scorer, beam 500", rounds)
+        stamp(f"{len(clips)} recordings, {seconds:.0f} s, no scorer, beam 500", effort.rounds)
         + costs(found, seconds)
         + "\n"
         + table(["ratio", "median", "goal"], [(name, f"{value:.2f}", goal) for name, value, goal in ratios])
@@ -140,16 +151,17 @@ def full_size(quick: bool, rounds: int) -> None:
     write("full-size", body, {name: [vars(run) for run in runs] for name, runs in found.items()})
 
 
-def start(quick: bool, rounds: int) -> None:
+def start(effort: Effort) -> None:
     """From the start of the process to the first transcript."""
     clip = corpus.originals()[0]
+    rounds = 1 if effort.quick else effort.rounds + 2
     rows = []
     facts = {}
     with tempfile.TemporaryDirectory() as folder:
         files = written([clip], Path(folder))
         for name, model in (("small", TFLITE), ("full-size", FULL_SIZE)):
             found = in_turns(
-                1 if quick else rounds + 2,
+                rounds,
                 {
                     "bare": functools.partial(ways.bare, model, files),
                     "worker": functools.partial(ways.worker, model, {clip.name: clip.wav}),
@@ -161,17 +173,17 @@ def start(quick: bool, rounds: int) -> None:
             rows.append((name, f"{bare:.2f}", f"{worker:.2f}", f"{over:.2f}", "≤ 1.5"))
             facts[name] = firsts
     head = ["model", "bare process: first text after", "worker: first transcript in the bucket after", "over", "goal"]
-    body = stamp(f"one recording of {clip.seconds:.1f} s; seconds", 1 if quick else rounds + 2) + table(head, rows)
+    body = stamp(f"one recording of {clip.seconds:.1f} s; seconds", rounds) + table(head, rows)
     write("start", body, facts)
 
 
-def forms(quick: bool, _rounds: int) -> None:
+def forms(effort: Effort) -> None:
     """Other forms of audio: are they heard, and what does decoding cost?"""
     sys.path.insert(0, str(ways.ROOT / "worker_image"))
     from transcriber.audio import Audio
 
-    clips = corpus.originals()[: 4 if quick else None]
-    long = corpus.long_clip(2 if quick else 10)
+    clips = corpus.originals()[: 4 if effort.quick else None]
+    long = corpus.long_clip(2 if effort.quick else 10)
     rows = []
     for form in ("wav", *corpus.FORMS):
         make = corpus.wav if form == "wav" else functools.partial(corpus.encoded, extension=form)
@@ -198,23 +210,25 @@ def forms(quick: bool, _rounds: int) -> None:
     write("forms", stamp(f"{len(clips)} recordings in each form", 1) + table(head, rows), rows)
 
 
-def defaults(quick: bool, _rounds: int) -> None:
-    """Model file, beam width, length of pieces: cost and words."""
-    beams = [50, 100, 500] if quick else [10, 50, 100, 250, 500, 1000]
-    pieces = [10, 30] if quick else [10, 20, 30, 60]
+def defaults(effort: Effort) -> None:
+    """Model file and runtime, beam width, length of pieces: cost and words."""
+    beams = [50, 100, 500] if effort.quick else [10, 50, 100, 250, 500, 1000]
+    pieces = [10, 30] if effort.quick else [10, 20, 30, 60]
     jobs = {
-        "small, `.tflite` in stt": (ways.WORKER_PYTHON, "stt", TFLITE, beams, pieces),
-        "small, `.tflite` in deepspeech-tflite": (ways.BENCH_PYTHON, "deepspeech", TFLITE, beams, []),
-        "small, `.pbmm` in deepspeech": (ways.WORKER_PYTHON, "deepspeech", PBMM, beams, []),
-        "full-size, `.tflite` in stt": (ways.WORKER_PYTHON, "stt", FULL_SIZE, beams, pieces),
-        "full-size, `.tflite` in deepspeech-tflite": (ways.BENCH_PYTHON, "deepspeech", FULL_SIZE, beams, []),
+        "small, `.tflite`": (ways.WORKER_PYTHON, "deepspeech", TFLITE, beams, pieces),
+        "small, `.tflite` in Coqui's stt": (ways.BENCH_PYTHON, "stt", TFLITE, beams, []),
+        "small, `.pbmm`": (ways.WORKER_PYTHON, "deepspeech", PBMM, beams, []),
+        FULL_SIZE_TFLITE: (ways.WORKER_PYTHON, "deepspeech", FULL_SIZE, beams, pieces),
+        "full-size, `.tflite` in Coqui's stt": (ways.BENCH_PYTHON, "stt", FULL_SIZE, beams, []),
     }
     found = {}
     for name, (python, engine, model, widths, lengths) in jobs.items():
         job: dict[str, Any] = {"engine": engine, "model": str(model.path), "scorer": model.scorer and str(model.scorer)}
-        job |= {"beams": widths, "pieces": lengths, "quick": quick}
-        arguments = [str(ways.HERE / "defaults.py"), json.dumps(job)]
-        done = subprocess.run([str(python), *arguments], capture_output=True, text=True, check=True)
+        job |= {"beams": widths, "pieces": lengths, "quick": effort.quick}
+        done = subprocess.run(
+            [str(python), str(ways.HERE / "defaults.py"), json.dumps(job)],
+            env={**os.environ, **ways.LOCAL, **model.runtime}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
         found[name] = json.loads(done.stdout.splitlines()[-1])
     body = stamp("CPU-seconds a second of audio (RTF), and word errors", 1)
     for name, result in found.items():
@@ -222,40 +236,47 @@ def defaults(quick: bool, _rounds: int) -> None:
         if result["pieces"]:
             body += piece_table(result["pieces"]) + "\n"
     write("defaults", body, found)
-    write("costs", stamp("full-size `.tflite` in stt, no scorer", 1) + cost_table(found), None, DEPLOY)
+    write("costs", stamp("full-size `.tflite`, no scorer", 1) + cost_table(found), None, DEPLOY)
 
 
-def long(quick: bool, _rounds: int) -> None:
+def long(effort: Effort) -> None:
     """Memory and cost of long recordings."""
-    minutes = [5, 10] if quick else [10, 60]
-    _long("long", minutes)
+    _long("long", [("small", TFLITE, [5, 10] if effort.quick else [10, 60]),
+                   ("full-size", FULL_SIZE, [0.5, 1] if effort.quick else [5, 20])])  # fmt: skip
 
 
-def ten_hours(_quick: bool, _rounds: int) -> None:
+def ten_hours(_effort: Effort) -> None:
     """The longest; takes its time, so not part of every run."""
-    _long("ten-hours", [10, 600])
+    _long("ten-hours", [("small", TFLITE, [10, 600])])
 
 
-def _long(part: str, minutes: list[int]) -> None:
+def _long(part: str, models: list[tuple[str, Model, list[float]]]) -> None:
+    """Transcribe the shortest length, and the same again and again as one recording: longer, but no harder."""
     rows = []
-    first: tuple[float, float] | None = None
-    for length in minutes:
-        clip = corpus.long_clip(length)
-        run = ways.worker(TFLITE, {clip.name: clip.wav}, interval=0.2)
-        hourly = run.cpu / clip.seconds * 3600
-        first = first or (run.peak_mb, hourly)
-        errors = f"{word_error_rate([(clip.text, run.texts[clip.name])]):.1%}" if length <= 30 else ""
-        rows.append((
-            f"{length} min", f"{run.peak_mb:.0f}", f"{run.peak_mb / first[0]:.2f}", f"{hourly:.1f}",
-            f"{hourly / first[1]:.3f}", f"{clip.seconds / run.wall:.0f}", errors,
-        ))  # fmt: skip
-    head = ["recording", "MB at most", "ratio", "CPU-s an hour", "ratio", "times real time", "word errors"]
-    write(part, stamp("one WAV, small `.tflite`, scorer, beam 500, 2 CPUs", 1) + table(head, rows), rows)
+    for name, model, minutes in models:
+        base = corpus.long_clip(minutes[0])
+        runs = []
+        for length in minutes:
+            times = round(length / minutes[0])
+            clip = corpus.Clip(f"{length:g}-minutes.wav", " ".join([base.text] * times), np.tile(base.samples, times))
+            run = ways.worker(model, {clip.name: clip.wav}, interval=0.2)
+            runs.append((run.peak_mb, run.cpu / clip.seconds * 3600))
+            known = model.scorer and length <= 30
+            errors = f"{word_error_rate([(clip.text, run.texts[clip.name])]):.1%}" if known else ""
+            rows.append((
+                name, f"{length:g} min", f"{run.peak_mb:.0f}", f"{run.peak_mb / runs[0][0]:.2f}", f"{run.cpu:.0f}",
+                f"{runs[-1][1]:.0f}", f"{runs[-1][1] / runs[0][1]:.3f}", f"{clip.seconds / run.wall:.1f}", errors,
+            ))  # fmt: skip
+    head = [
+        "model", "recording", "MB at most", "of the short one's", "CPU-s, start included", "CPU-s an hour",
+        "of the short one's", "times real time", "word errors",
+    ]  # fmt: skip
+    write(part, stamp("one WAV, beam 500, 2 CPUs", 1) + table(head, rows), rows)
 
 
-def peers(quick: bool, rounds: int) -> None:
+def peers(effort: Effort) -> None:
     """What a user would take instead, where its weights come with its package."""
-    clips = corpus.originals()[: 4 if quick else None]
+    clips = corpus.originals()[: 4 if effort.quick else None]
     seconds = sum(clip.seconds for clip in clips)
     with tempfile.TemporaryDirectory() as folder:
         files = written(clips, Path(folder))
@@ -270,7 +291,7 @@ def peers(quick: bool, rounds: int) -> None:
             "pocketsphinx, its general English model": pocketsphinx,
             "DeepSpeech, small model, scorer": lambda: ways.bare(TFLITE, files, "0"),
         }
-        found = in_turns(rounds, named)
+        found = in_turns(effort.rounds, named)
     rows = [
         (
             name,
@@ -280,11 +301,11 @@ def peers(quick: bool, rounds: int) -> None:
         for name, runs in found.items()
     ]
     rows.append(("faster-whisper", "not measured", "its weights come from a hub, not from a package"))
-    body = stamp(f"{len(clips)} sample recordings, {seconds:.0f} s, one CPU", rounds)
+    body = stamp(f"{len(clips)} sample recordings, {seconds:.0f} s, one CPU", effort.rounds)
     write("peers", body + table(["", "RTF", "word errors"], rows), rows)
 
 
-PARTS: dict[str, Callable[[bool, int], None]] = {
+PARTS: dict[str, Callable[[Effort], None]] = {
     "small": small, "full-size": full_size, "start": start, "forms": forms, "defaults": defaults, "long": long,
     "peers": peers,
 }  # fmt: skip
@@ -344,7 +365,7 @@ def beam_table(rows: list[dict[str, Any]]) -> str:
 def cost_table(found: dict[str, Any]) -> str:
     """What 1,000 hours of audio cost on Fargate, by the prices and the formula of docs/deploy.md."""
     rows = []
-    for row in found["full-size, `.tflite` in stt"]["beams"]:
+    for row in found[FULL_SIZE_TFLITE]["beams"]:
         hours = 1000 * row["rtf"] / TWO_ENGINES
         rows.append((
             row["beam"], f"{row['rtf']:.3f}", f"{hours:.0f}", f"{hours * ON_DEMAND:.2f}", f"{hours * SPOT:.2f}",
@@ -377,7 +398,7 @@ def described(form: str) -> str:
 
 def stamp(what: str, rounds: int) -> str:
     date = datetime.datetime.now(datetime.timezone.utc).date()
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("deepspeech", "stt", "numpy"))
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("deepspeech", "numpy"))
     return f"{what}; median of {rounds} round{'s' * (rounds > 1)}. {date}, {machine()}, {versions}.\n\n"
 
 

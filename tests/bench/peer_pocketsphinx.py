@@ -6,7 +6,7 @@ import json
 import sys
 import wave
 
-from pocketsphinx import Decoder
+from pocketsphinx import Decoder  # type: ignore[import-not-found]
 
 if __name__ == "__main__":
     decoder = Decoder(samprate=16000, loglevel="FATAL")

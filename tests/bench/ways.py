@@ -19,6 +19,7 @@ from urllib.parse import quote
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WORKER_PYTHON = ROOT / ".venv/worker/bin/python"
+TFLITE = ROOT / ".venv/worker/tflite"  # where the module deepspeech is that of deepspeech-tflite
 BENCH_PYTHON = ROOT / ".venv/bench/bin/python"
 PEER_PYTHON = ROOT / ".venv/peers/bin/python"
 SMALL = ROOT / "worker_image/models/asterisk-en"
@@ -39,8 +40,9 @@ class Model:
     beam: int | None = None
 
     @property
-    def is_tflite(self) -> bool:
-        return self.path.suffix == ".tflite"
+    def runtime(self) -> dict[str, str]:
+        """The environment in which `import deepspeech` finds the runtime that reads this file."""
+        return {"PYTHONPATH": str(TFLITE)} if self.path.suffix == ".tflite" else {}
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,10 @@ class Outcome:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", engine: str | None = None, loops: int = 1) -> Outcome:
-    """A loop over local WAVs, or several side by side. engine: a package's name; None: the worker's."""
-    engine = engine or ("stt" if model.is_tflite else "deepspeech")
-    python = BENCH_PYTHON if engine == "deepspeech-tflite" else WORKER_PYTHON
-    module = "deepspeech" if engine == "deepspeech-tflite" else engine
-    arguments = [
-        str(loops),
-        module,
-        str(model.path),
-        str(model.scorer or "none"),
-        str(model.beam or 0),
-        *map(str, files),
-    ]
-    found = measured([str(python), str(HERE / "bare.py"), *arguments], {}, cpus, 0)
+def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", loops: int = 1) -> Outcome:
+    """A loop over local WAVs, or several side by side."""
+    arguments = [str(loops), str(model.path), str(model.scorer or "none"), str(model.beam or 0), *map(str, files)]
+    found = measured([str(WORKER_PYTHON), str(HERE / "bare.py"), *arguments], model.runtime, cpus, 0)
     texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, found.pop("lines"))}
     return Outcome(texts=texts, **found)
 
@@ -87,10 +79,10 @@ def worker(
 
 
 def original(model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0) -> Outcome:
-    """The `deepspeech` command for each file: of `deepspeech-tflite` for a .tflite."""
-    command = (BENCH_PYTHON if model.is_tflite else WORKER_PYTHON).with_name("deepspeech")
-    arguments = [str(command), str(model.path), str(model.scorer or "none")]
-    return _on_bucket([str(WORKER_PYTHON), str(HERE / "original.py"), *arguments], {}, audio, cpus, latency, 0)
+    """The `deepspeech` command for each file."""
+    command = [str(WORKER_PYTHON.with_name("deepspeech")), str(model.path), str(model.scorer or "none")]
+    program = [str(WORKER_PYTHON), str(HERE / "original.py"), *command]
+    return _on_bucket(program, model.runtime, audio, cpus, latency, 0)
 
 
 def _on_bucket(
