@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -189,6 +191,13 @@ def test_words_end_where_the_space_behind_them_starts_or_soon_after_their_last_l
         ("a", 0.6, 0.8),
         ("yo", 2.5, 2.7),
     ]
+
+
+def test_only_the_decoding_process_imports_the_codecs() -> None:
+    code = "import sys, transcriber.__main__; print(*{'av', 'soxr', 'webrtcvad', 'transcriber.pool'} & {*sys.modules})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "worker_image")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["transcriber.pool"]
 
 
 @pytest.fixture(scope="module")
