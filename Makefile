@@ -7,8 +7,6 @@ PYENV_BINS := $(shell for bin in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12*/
 export PATH := $(PYENV_BINS)$(PATH)
 # Interpreters that uv has to fetch stay in the project's folder.
 export UV_PYTHON_INSTALL_DIR := .venv/python
-# As pip does: else every process compiles its libraries anew where Python may not write, and benchmarks count that.
-export UV_COMPILE_BYTECODE := 1
 
 AIRFLOW := .venv/airflow/bin/python
 INFRA := .venv/infra/bin/python
@@ -27,6 +25,8 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 .venv/uv/bin/uv: requirements/uv.lock
 	@sh requirements/fetch-uv.sh
 
+# Compiled as pip does: else every process compiles its libraries anew where Python may not write, as in the benchmarks.
+.venv/airflow/lock .venv/worker/lock .venv/bench/lock: export UV_COMPILE_BYTECODE := 1
 .venv/airflow/lock: requirements/airflow.lock | $(UV)
 	$(call environment,airflow,3.12,$<)
 .venv/infra/lock: requirements/infra.lock | $(UV)
