@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 
 # pyenv's interpreters stand first on PATH: uv does not see them through pyenv's shims.
-PYENV_BINS := $(shell for bin in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12*/bin "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.9*/bin; do [ -d "$$bin" ] && printf '%s:' "$$bin"; done)
+PYENV_BINS := $(shell for bin in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12*/bin "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.9*/bin "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.7*/bin; do [ -d "$$bin" ] && printf '%s:' "$$bin"; done)
 export PATH := $(PYENV_BINS)$(PATH)
 # Interpreters that uv has to fetch stay in the project's folder.
 export UV_PYTHON_INSTALL_DIR := .venv/python
@@ -40,6 +40,29 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 .venv/audit/lock: requirements/audit.lock | $(UV)
 	$(call environment,audit,3.12,$<)
 
+# The trainer's Python is older than all the others, and missing on most machines.
+.venv/fine-tuning/lock: requirements/fine-tuning.lock | $(UV)
+	@$(UV) python find --quiet --no-project 3.7 >/dev/null || $(UV) python install --quiet 3.7 || { echo "Python 3.7 is needed to train \
+	(TensorFlow 1.15 knows no later one). It is not here, and uv cannot fetch it from GitHub. Install it, for instance with \
+	pyenv install 3.7, then try again." >&2; exit 1; }
+	$(call environment,fine-tuning,3.7,$<)
+
+# KenLM's programs, compiled from the source that is on PyPI.
+KENLM := .venv/kenlm/build/bin/lmplz
+.venv/kenlm-build/lock: requirements/kenlm-build.lock | $(UV)
+	$(call environment,kenlm-build,3.12,$<)
+$(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
+	@command -v c++ >/dev/null || { echo "A C++ compiler is needed to build KenLM (on Debian: apt-get install g++)." >&2; exit 1; }
+	@echo "Compiling KenLM (a minute or two)"
+	@rm -rf .venv/kenlm
+	@.venv/kenlm-build/bin/python -m pip download -qq --disable-pip-version-check --no-cache-dir --require-hashes --no-deps \
+		--no-binary :all: --no-build-isolation --dest .venv/kenlm/source -r $<
+	@cd .venv/kenlm && cmake=../kenlm-build/bin/cmake && tar -xzf source/kenlm-*.tar.gz --strip-components 1 -C source && { \
+		$$cmake -S source -B build -DCMAKE_BUILD_TYPE=Release \
+			-DCMAKE_PREFIX_PATH="$$PWD/../kenlm-build/lib/python3.12/site-packages/cmeel.prefix" && \
+		$$cmake --build build --parallel --target build_binary lmplz; } >build.log 2>&1 || \
+		{ tail -5 build.log >&2; echo "KenLM did not compile: .venv/kenlm/build.log has all" >&2; exit 1; }
+
 # What the worker's image installs, as files: the test of its Dockerfile's steps takes them from here.
 .venv/wheels/lock: worker_image/requirements.lock worker_image/requirements-tflite.lock .venv/worker/lock
 	@echo "Downloading the packages of the worker's image"
@@ -68,6 +91,12 @@ ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
 .PHONY: demo
 demo: setup build/cdk.out/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder
 	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)")
+
+.PHONY: fine-tune
+fine-tune: setup .venv/fine-tuning/lock $(KENLM) ## A model and scorer of your own: make fine-tune DATA=folder OUT=folder
+	@[ -n "$(DATA)" ] && [ -n "$(OUT)" ] || { echo "Say make fine-tune DATA=folder OUT=folder: docs/fine-tuning.md" >&2; exit 1; }
+	@PYTHONPATH=worker_image:tests/bench $(WORKER) -m fine_tuning "$(DATA)" "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(TEXT),--text "$(TEXT)") \
+		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
 airflow: setup build/cdk.out/manifest.json ## Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
@@ -182,5 +211,8 @@ lock: | $(UV) ## Resolve the lock files anew from the .in files
 	$(LOCK) --python-version 3.12 requirements/peers.in -o requirements/peers.lock
 	$(LOCK) --python-version 3.12 requirements/audit.in -o requirements/audit.lock
 	$(LOCK) --python-version 3.9 --no-deps worker_image/requirements-tflite.in -o worker_image/requirements-tflite.lock
+	$(LOCK) --python-version 3.7 requirements/fine-tuning.in -o requirements/fine-tuning.lock
+	$(LOCK) --python-version 3.12 requirements/kenlm-build.in -o requirements/kenlm-build.lock
+	$(LOCK) --python-version 3.12 requirements/kenlm.in -o requirements/kenlm.lock
 	$(LOCK) --python-version 3.9 worker_image/requirements.in -o worker_image/requirements.lock
 	$(LOCK) --python-version 3.9 --constraint worker_image/requirements.lock requirements/worker.in -o requirements/worker.lock

@@ -1,0 +1,167 @@
+"""Fine-tunes a model on a folder of recordings with their texts: `make fine-tune DATA=folder OUT=folder`.
+
+Writes `model.tflite`, `model.pb`, `model.scorer` and `report.json` into OUT, once all of them are made; what is made on the way
+lies in OUT/training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transcriber.errors import ConfigError
+from transcriber.model_file import Kind, alphabet_of, model_kind, sha256
+
+from . import dataset, hearing, scorer, training
+
+PROJECT = Path(__file__).parents[1]
+DEMO_MODEL = PROJECT / "worker_image/models/asterisk-en/asterisk-en.pbmm"
+TRAINER = PROJECT / ".venv/fine-tuning/bin/python"
+KENLM = PROJECT / ".venv/kenlm/build/bin"
+
+
+def fine_tune(given: argparse.Namespace) -> None:
+    """The whole recipe.
+
+    Raises:
+        ConfigError, DatasetError, TrainingError, ScorerError: nothing in OUT but OUT/training has changed.
+    """
+    alphabet = _alphabet(given.model)
+    examples = dataset.read_examples(given.data, alphabet)
+    more_text = _more_text(given.text, alphabet)
+    say(f"{len(examples)} recordings with texts in {given.data}")
+
+    scratch = _emptied(given.out / "training")
+    trainer = training.Trainer(TRAINER, scratch)
+    facts = trainer.start_from(given.model)
+    clips = dataset.decode(examples, facts.sample_rate, _emptied(scratch / "wav"))
+    parts = dataset.split(clips)
+    dataset.write_tables(parts, scratch)
+    say(", ".join(f"{_minutes(parts[part])} to {purpose}" for part, purpose in PURPOSES.items()))
+
+    for line in trainer.train(facts, training.Training(given.epochs, given.learning_rate, given.batch_size)):
+        say(line)
+    tflite, graph = trainer.export(facts)
+
+    package = scratch / "model.scorer"
+    sentences = [clip.text for clip in (*parts["train"], *parts["dev"])] + more_text
+    scorer.build_scorer(sentences, facts.alphabet, KENLM, scratch, package)
+
+    errors = _word_errors(given.model, tflite, package, parts["test"])
+    for path, name in ((tflite, "model.tflite"), (graph, "model.pb"), (package, "model.scorer")):
+        path.replace(given.out / name)
+    report = _report(given, parts, errors, sentences)
+    (given.out / "report.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    print(f"\nWord errors on the {len(parts['test'])} recordings set apart to test:")
+    for name, rate in errors.items():
+        print(f"  {rate:6.1%}  {name}")
+    print(f"\nThey are in {given.out}: model.tflite and model.scorer for the pipeline, model.pb to train further.")
+
+
+PURPOSES = {"train": "train", "dev": "see when to stop", "test": "test"}
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+def _alphabet(model: Path) -> frozenset[str]:
+    if not model.is_file():
+        raise ConfigError(f"MODEL is {model}, and there is no such file")
+    if model_kind(model) is Kind.TFLITE:
+        raise ConfigError(f"MODEL is {model}, a .tflite, whose weights are rounded. Give the .pbmm or .pb of it")
+    alphabet = alphabet_of(model)
+    if not alphabet:
+        raise ConfigError(f"MODEL is {model}, whose alphabet cannot be read. It has to be one of letters, not of bytes")
+    return alphabet
+
+
+def _more_text(path: Path | None, alphabet: frozenset[str]) -> list[str]:
+    """The sentences of TEXT, one a line, for the scorer alone."""
+    if path is None:
+        return []
+    sentences, problems = [], []
+    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+        try:
+            sentences += [dataset.normalise(line, alphabet)] if line.strip() else []
+        except dataset.UnfitText as unfit:
+            problems.append(f"{path}, line {number}: {unfit}")
+    if problems:
+        raise dataset.DatasetError(problems)
+    return sentences
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _minutes(clips: Sequence[dataset.Clip]) -> str:
+    return f"{len(clips)} ({sum(clip.seconds for clip in clips) / 60:.1f} min)"
+
+
+def _word_errors(base: Path, tuned: Path, package: Path, clips: Sequence[dataset.Clip]) -> dict[str, float]:
+    return {
+        f"{name}, {'the new scorer' if scored else 'no scorer'}": hearing.hear(
+            model, package if scored else None, clips
+        ).word_error_rate
+        for name, model in ((base.name, base), ("model.tflite", tuned))
+        for scored in (None, package)
+    }
+
+
+def _report(
+    given: argparse.Namespace,
+    parts: Mapping[str, Sequence[dataset.Clip]],
+    errors: Mapping[str, float],
+    sentences: Sequence[str],
+) -> dict[str, Any]:
+    """What the model was made from and how well it hears: to be kept beside it."""
+    known = {word for sentence in sentences for word in sentence.split()}
+    return {
+        "started_from": {"file": given.model.name, "sha256": sha256(given.model)},
+        "training": {name: getattr(given, name) for name in ("epochs", "learning_rate", "batch_size")},
+        "recordings": {part: [clip.name for clip in clips] for part, clips in parts.items()},
+        "minutes": {part: round(sum(clip.seconds for clip in clips) / 60, 2) for part, clips in parts.items()},
+        "word_error_rate": {name: round(rate, 4) for name, rate in errors.items()},
+        "words_of_the_test_that_the_scorer_lacks": sorted(
+            {word for clip in parts["test"] for word in clip.text.split()} - known
+        ),
+        "sha256": {name: sha256(given.out / name) for name in ("model.tflite", "model.pb", "model.scorer")},
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make fine-tune", description=__doc__)
+    parser.add_argument("data", type=Path, help="folder of recordings, each with a .txt of its name beside it")
+    parser.add_argument("out", type=Path, help="folder for what is made")
+    parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="the .pbmm or .pb to start from")
+    parser.add_argument("--text", type=Path, help="file of further sentences for the scorer, one a line")
+    parser.add_argument("--epochs", type=int, default=30, help="at most")
+    parser.add_argument("--learning-rate", type=float, default=0.001)
+    parser.add_argument("--batch-size", type=int, default=8)
+    return parser.parse_args()
+
+
+def _main() -> int:
+    try:
+        fine_tune(_arguments())
+    except dataset.DatasetError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        print("Nothing was trained.", file=sys.stderr)
+        return 1
+    except (ConfigError, scorer.ScorerError, training.TrainingError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -1,0 +1,90 @@
+"""Turns an exported model back into a checkpoint to train on: `python checkpoint.py MODEL FOLDER`.
+
+An export in full precision (`.pbmm`, `.pb`) has every weight of its checkpoint, under the same names; only Adam's moments
+are lost, and start anew. So any such model can be trained further, also Mozilla's, without its checkpoint. Writes the
+checkpoint, `alphabet.txt` and `model.json`: what the trainer has to know of the model.
+
+Runs in the environment of the trainer (Python 3.7, TensorFlow 1.15) and therefore stands alone.
+"""
+
+import json
+import re
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.util import memmapped_file_system_pb2
+
+WEIGHTS = re.compile(r"(layer_[12356]|cudnn_lstm/.*/cudnn_compatible_lstm_cell)/(weights|kernel|bias)")
+GRAPH = "memmapped_package://."
+
+
+def constants(content):
+    """Every constant of a frozen graph, by name, as arrays.
+
+    A `.pbmm` is a row of regions, the large constants and the graph, then their directory, then where that starts.
+    """
+    graph, regions = graph_pb2.GraphDef(), {}
+    (directory_start,) = struct.unpack("<Q", content[-8:])
+    if directory_start < len(content):
+        directory = memmapped_file_system_pb2.MemmappedFileSystemDirectory()
+        directory.ParseFromString(content[directory_start:-8])
+        regions = {region.name: content[region.offset : region.offset + region.length] for region in directory.element}
+        content = regions[GRAPH]
+    graph.ParseFromString(content)
+    found = {}
+    for node in graph.node:
+        if node.op == "Const":
+            found[node.name] = tf.make_ndarray(node.attr["value"].tensor)
+        elif node.op == "ImmutableConst":
+            shape = [dimension.size for dimension in node.attr["shape"].shape.dim]
+            region = regions[node.attr["memory_region_name"].s.decode()]
+            found[node.name] = np.frombuffer(region, "<f4", int(np.prod(shape))).reshape(shape)
+    return found
+
+
+def letters(serialised):
+    """The alphabet in the order of its labels (see transcriber.model_file.alphabet_of)."""
+    (count,), at, found = struct.unpack_from("<H", serialised), 2, []
+    for _ in range(count):
+        _, length = struct.unpack_from("<HH", serialised, at)
+        found.append(serialised[at + 4 : at + 4 + length].decode("utf-8"))
+        at += 4 + length
+    return found
+
+
+def write_checkpoint(weights, folder):
+    """Write the weights, and Adam as it starts, under the trainer's names."""
+    with tf.Session() as session:
+        for name, value in weights.items():
+            tf.get_variable(name, initializer=value)
+            for moment in ("Adam", "Adam_1"):
+                tf.get_variable("{}/{}".format(name, moment), initializer=np.zeros_like(value))
+        for power, start in (("beta1_power", 0.9), ("beta2_power", 0.999)):
+            tf.get_variable(power, initializer=start)
+        tf.train.get_or_create_global_step()
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(folder / "exported"), global_step=0)
+
+
+def main(model, folder):
+    found = constants(model.read_bytes())
+    weights = {name: value for name, value in found.items() if WEIGHTS.fullmatch(name)}
+    if len(weights) != 12:
+        sys.exit("{}: no DeepSpeech 0.9 graph: it has {} of 12 weights".format(model, len(weights)))
+    write_checkpoint(weights, folder)
+    alphabet = letters(found["metadata_alphabet"][0])
+    # A backslash keeps a leading # from being a comment.
+    (folder / "alphabet.txt").write_text("".join(("\\#" if a == "#" else a) + "\n" for a in alphabet), "utf-8")
+    facts = {"alphabet": alphabet, "n_hidden": len(weights["layer_1/bias"])}
+    for name in ("sample_rate", "feature_win_len", "feature_win_step", "beam_width"):
+        facts[name] = int(found["metadata_" + name][0])
+    facts["language"] = found.get("metadata_language", [b"unknown"])[0].decode()
+    (folder / "model.json").write_text(json.dumps(facts), "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,211 @@
+"""A folder of recordings, each with its text beside it, becomes what a trainer takes.
+
+Whatever does not fit is found before anything is trained, all of it at once, and named by its file.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import unicodedata
+import wave
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transcriber.audio import Audio
+from transcriber.errors import Rejected
+from transcriber.samples import Samples
+
+PARTS = ("train", "dev", "test")
+MAX_SECONDS = 30.0  # the worker's own pieces are no longer, and memory grows with the longest of a batch
+
+
+class DatasetError(Exception):
+    """The folder cannot be trained on; `problems` are sentences that each name a file."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+class UnfitText(Exception):
+    """A text that the model cannot write; says which characters."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A recording and what is said in it, in the alphabet's letters; name is its path in the folder."""
+
+    name: str
+    recording: Path
+    text: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An example as WAV of the model's rate."""
+
+    name: str
+    wav: Path
+    text: str
+    seconds: float
+
+
+def read_examples(folder: Path, alphabet: AbstractSet[str]) -> list[Example]:
+    """Find every recording with its text, by name: `a/b.mp3` with `a/b.txt`. Hidden files are left alone.
+
+    Raises:
+        DatasetError: there is none; a recording or a text is alone; a text cannot be read or written by the model.
+    """
+    if not folder.is_dir():
+        raise DatasetError([f"{folder} is no folder. DATA names the folder with the recordings and their texts"])
+    examples, problems = [], []
+    for name, files in sorted(_by_name(folder).items()):
+        texts = [file for file in files if file.suffix.lower() == ".txt"]
+        recordings = [file for file in files if file.suffix.lower() != ".txt"]
+        if not texts:
+            problems += [f"{file}: no text {name}.txt beside it. Write one, or move the file away" for file in recordings]
+        elif len(recordings) != 1 or len(texts) != 1:
+            found = ", ".join(file.name for file in recordings) or "none"
+            problems.append(f"{texts[0]}: it needs one recording of its name beside it, and there is {found}")
+        else:
+            try:
+                examples.append(Example(name, recordings[0], normalise(texts[0].read_text("utf-8-sig"), alphabet)))
+            except (UnfitText, UnicodeDecodeError) as unfit:
+                problems.append(f"{texts[0]}: {unfit}")
+    if problems or not examples:
+        raise DatasetError(problems or [f"{folder} holds no recordings with texts"])
+    return examples
+
+
+def _by_name(folder: Path) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+            files.setdefault(inside.with_suffix("").as_posix(), []).append(path)
+    return files
+
+
+def normalise(text: str, alphabet: AbstractSet[str]) -> str:
+    """Write a text as the model would: its letters, single spaces, no punctuation.
+
+    Capitals become small letters, curly apostrophes straight ones, dashes and slashes spaces, as far as the alphabet
+    lacks them. Digits and signs stay an error: only the author knows whether 10 is said "ten" or "one zero".
+
+    Raises:
+        UnfitText: characters are left that the alphabet lacks, or nothing is left.
+    """
+    letters = []
+    for letter in unicodedata.normalize("NFC", text):
+        spelt = letter if letter in alphabet else _spelt(letter)
+        letters.append(spelt if set(spelt) <= alphabet else letter)
+    words = " ".join("".join(letters).split())
+    foreign = sorted(set(words) - alphabet)
+    if foreign:
+        raise UnfitText(
+            f"the model's alphabet lacks {' '.join(map(repr, foreign))}. Write it as it is said, "
+            "in the alphabet's letters: numbers and signs as words"
+        )
+    if not words:
+        raise UnfitText("the text is empty. Write what is said in the recording, or move both away")
+    return words
+
+
+def _spelt(letter: str) -> str:
+    """A letter that the alphabet lacks, as it is usually written in one that has less."""
+    if letter in "\u2018\u2019\u02bc":
+        return "'"
+    if letter.isspace() or unicodedata.category(letter) == "Pd" or letter == "/":
+        return " "
+    if unicodedata.category(letter).startswith("P") and letter not in "%&@#*":
+        return ""
+    return letter.lower()
+
+
+def part_of(name: str) -> str:
+    """Which part an example belongs to: eight tenths train, one each is for `dev` and `test`.
+
+    It follows from the name alone, so that an example stays where it is when others come: what a model was tested
+    on, its successor never trained on.
+    """
+    tenth = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10
+    return {0: "test", 1: "dev"}.get(tenth, "train")
+
+
+def split(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
+    """Share the clips out to the parts.
+
+    Raises:
+        DatasetError: a part would have none.
+    """
+    parts: dict[str, list[Clip]] = {part: [] for part in PARTS}
+    for clip in clips:
+        parts[part_of(clip.name)].append(clip)
+    if not all(parts.values()):
+        counts = ", ".join(f"{part} {len(clips)}" for part, clips in parts.items())
+        raise DatasetError([f"There are too few recordings to share out ({counts}). Bring fifty or more"])
+    return parts
+
+
+def decode(examples: Sequence[Example], sample_rate: int, folder: Path) -> list[Clip]:
+    """Decode every recording with the worker's own decoder, and write it as 16-bit mono WAV into the folder.
+
+    Raises:
+        DatasetError: one is no audio, or its length does not fit its text.
+    """
+    clips, problems = [], []
+    for number, example in enumerate(examples):
+        try:
+            samples = _samples(example.recording, sample_rate)
+        except Rejected as rejected:
+            problems.append(f"{example.recording}: {rejected.reason}")
+            continue
+        clip = Clip(example.name, folder / f"{number:06}.wav", example.text, len(samples) / sample_rate)
+        problem = unfit_length(clip)
+        if problem:
+            problems.append(f"{example.recording}: {problem}")
+            continue
+        _write_wav(samples, sample_rate, clip.wav)
+        clips.append(clip)
+    if problems:
+        raise DatasetError(problems)
+    return clips
+
+
+def unfit_length(clip: Clip, step: float = 0.02) -> str:
+    """What is wrong with a clip's length, nothing if it is right.
+
+    CTC gives each window of `step` seconds one letter at most, and needs one between two alike.
+    """
+    letters = len(clip.text) + sum(a == b for a, b in zip(clip.text, clip.text[1:]))
+    if clip.seconds < letters * step:
+        return f"{clip.seconds:.1f} s are too short for its {len(clip.text)} letters. Is it the right text?"
+    if clip.seconds > MAX_SECONDS:
+        return f"{clip.seconds:.1f} s are too long. Cut it into pieces of at most {MAX_SECONDS:.0f} s, each with its text"
+    return ""
+
+
+def _samples(recording: Path, sample_rate: int) -> Samples:
+    with recording.open("rb") as source:
+        return np.concatenate([chunk[:, 0] for chunk in Audio(source, sample_rate).chunks()])
+
+
+def _write_wav(samples: Samples, sample_rate: int, path: Path) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+
+
+def write_tables(parts: Mapping[str, Iterable[Clip]], folder: Path) -> None:
+    """Write `train.csv`, `dev.csv` and `test.csv`, as DeepSpeech's trainers read them."""
+    for part, clips in parts.items():
+        with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(("wav_filename", "wav_filesize", "transcript"))
+            rows.writerows((clip.wav.resolve(), clip.wav.stat().st_size, clip.text) for clip in clips)
