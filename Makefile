@@ -155,9 +155,9 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 
 .PHONY: test
 test: setup .venv/wheels/lock build/cdk.out/manifest.json ## All tests
-	@$(AIRFLOW) -m pytest tests --ignore tests/worker --ignore tests/faults
+	@$(AIRFLOW) -m pytest tests --ignore tests/worker --ignore tests/fine_tuning --ignore tests/faults
 	@$(AIRFLOW) -m pytest -p no:logging tests/faults
-	@$(WORKER) -m pytest tests/worker
+	@$(WORKER) -m pytest tests/worker tests/fine_tuning
 
 .PHONY: faults
 faults: setup build/cdk.out/manifest.json ## Make everything fail at every step; writes docs/faults.md
@@ -193,6 +193,7 @@ check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by c
 	@$(WORKER) -m mypy worker_image/transcriber
 	@MYPYPATH=tests/bench:plugins $(AIRFLOW) -m mypy $(BENCH_OF_THE_PLAN)
 	@MYPYPATH=tests/bench:worker_image $(WORKER) -m mypy $(filter-out $(BENCH_OF_THE_PLAN),$(wildcard tests/bench/*.py))
+	@MYPYPATH=worker_image:tests/bench $(WORKER) -m mypy fine_tuning
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
 	@.venv/infra/bin/hadolint worker_image/Dockerfile
 	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md docs tests/recordings worker_image

@@ -1,7 +1,7 @@
 """Fine-tunes a model on a folder of recordings with their texts: `make fine-tune DATA=folder OUT=folder`.
 
-Writes `model.tflite`, `model.pb`, `model.scorer` and `report.json` into OUT, once all of them are made; what is made on the way
-lies in OUT/training.
+Writes `model.tflite`, `model.pb`, `model.scorer` and `report.json` into OUT, once all of them are made; what is made
+on the way lies in OUT/training.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def fine_tune(given: argparse.Namespace) -> None:
         ConfigError, DatasetError, TrainingError, ScorerError: nothing in OUT but OUT/training has changed.
     """
     alphabet = _alphabet(given.model)
+    _check_apart(given.data.resolve(), given.out.resolve())
     examples = dataset.read_examples(given.data, alphabet)
-    more_text = _more_text(given.text, alphabet)
+    more_text = dataset.read_sentences(given.text, alphabet) if given.text else []
     say(f"{len(examples)} recordings with texts in {given.data}")
 
     scratch = _emptied(given.out / "training")
@@ -82,19 +83,9 @@ def _alphabet(model: Path) -> frozenset[str]:
     return alphabet
 
 
-def _more_text(path: Path | None, alphabet: frozenset[str]) -> list[str]:
-    """The sentences of TEXT, one a line, for the scorer alone."""
-    if path is None:
-        return []
-    sentences, problems = [], []
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
-        try:
-            sentences += [dataset.normalise(line, alphabet)] if line.strip() else []
-        except dataset.UnfitText as unfit:
-            problems.append(f"{path}, line {number}: {unfit}")
-    if problems:
-        raise dataset.DatasetError(problems)
-    return sentences
+def _check_apart(data: Path, out: Path) -> None:
+    if data == out or data in out.parents or out in data.parents:
+        raise ConfigError(f"DATA is {data} and OUT is {out}. Name folders of which neither is in the other")
 
 
 def _emptied(folder: Path) -> Path:

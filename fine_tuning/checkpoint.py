@@ -1,28 +1,32 @@
 """Turns an exported model back into a checkpoint to train on: `python checkpoint.py MODEL FOLDER`.
 
-An export in full precision (`.pbmm`, `.pb`) has every weight of its checkpoint, under the same names; only Adam's moments
-are lost, and start anew. So any such model can be trained further, also Mozilla's, without its checkpoint. Writes the
-checkpoint, `alphabet.txt` and `model.json`: what the trainer has to know of the model.
+An export in full precision (`.pbmm`, `.pb`) has every weight of its checkpoint, under the same names; only Adam's
+moments are lost, and start anew. So any such model can be trained further, also Mozilla's, without its checkpoint.
+Writes the checkpoint, `alphabet.txt` and `model.json`: what the trainer has to know of the model.
 
 Runs in the environment of the trainer (Python 3.7, TensorFlow 1.15) and therefore stands alone.
 """
+
+from __future__ import annotations
 
 import json
 import re
 import struct
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tensorflow.compat.v1 as tf
-from tensorflow.core.framework import graph_pb2
-from tensorflow.core.util import memmapped_file_system_pb2
+import tensorflow.compat.v1 as tf  # type: ignore[import-untyped]
+from tensorflow.core.framework import graph_pb2  # type: ignore[import-untyped]
+from tensorflow.core.util import memmapped_file_system_pb2  # type: ignore[import-untyped]
 
 WEIGHTS = re.compile(r"(layer_[12356]|cudnn_lstm/.*/cudnn_compatible_lstm_cell)/(weights|kernel|bias)")
 GRAPH = "memmapped_package://."
 
 
-def constants(content):
+def constants(content: bytes) -> dict[str, Any]:
     """Every constant of a frozen graph, by name, as arrays.
 
     A `.pbmm` is a row of regions, the large constants and the graph, then their directory, then where that starts.
@@ -46,7 +50,7 @@ def constants(content):
     return found
 
 
-def letters(serialised):
+def letters(serialised: bytes) -> list[str]:
     """The alphabet in the order of its labels (see transcriber.model_file.alphabet_of)."""
     (count,), at, found = struct.unpack_from("<H", serialised), 2, []
     for _ in range(count):
@@ -56,13 +60,13 @@ def letters(serialised):
     return found
 
 
-def write_checkpoint(weights, folder):
+def write_checkpoint(weights: Mapping[str, Any], folder: Path) -> None:
     """Write the weights, and Adam as it starts, under the trainer's names."""
     with tf.Session() as session:
         for name, value in weights.items():
             tf.get_variable(name, initializer=value)
             for moment in ("Adam", "Adam_1"):
-                tf.get_variable("{}/{}".format(name, moment), initializer=np.zeros_like(value))
+                tf.get_variable(f"{name}/{moment}", initializer=np.zeros_like(value))
         for power, start in (("beta1_power", 0.9), ("beta2_power", 0.999)):
             tf.get_variable(power, initializer=start)
         tf.train.get_or_create_global_step()
@@ -70,11 +74,11 @@ def write_checkpoint(weights, folder):
         tf.train.Saver().save(session, str(folder / "exported"), global_step=0)
 
 
-def main(model, folder):
+def main(model: Path, folder: Path) -> None:
     found = constants(model.read_bytes())
     weights = {name: value for name, value in found.items() if WEIGHTS.fullmatch(name)}
     if len(weights) != 12:
-        sys.exit("{}: no DeepSpeech 0.9 graph: it has {} of 12 weights".format(model, len(weights)))
+        sys.exit(f"{model} is no DeepSpeech 0.9 graph: it has {len(weights)} of its 12 weights")
     write_checkpoint(weights, folder)
     alphabet = letters(found["metadata_alphabet"][0])
     # A backslash keeps a leading # from being a comment.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from transcriber.audio import Audio
 from transcriber.errors import Rejected
 from transcriber.samples import Samples
@@ -67,7 +68,10 @@ def read_examples(folder: Path, alphabet: AbstractSet[str]) -> list[Example]:
         texts = [file for file in files if file.suffix.lower() == ".txt"]
         recordings = [file for file in files if file.suffix.lower() != ".txt"]
         if not texts:
-            problems += [f"{file}: no text {name}.txt beside it. Write one, or move the file away" for file in recordings]
+            problems += [
+                f"{file}: no text {Path(name).name}.txt beside it. Write one, or move the file away"
+                for file in recordings
+            ]
         elif len(recordings) != 1 or len(texts) != 1:
             found = ", ".join(file.name for file in recordings) or "none"
             problems.append(f"{texts[0]}: it needs one recording of its name beside it, and there is {found}")
@@ -79,6 +83,31 @@ def read_examples(folder: Path, alphabet: AbstractSet[str]) -> list[Example]:
     if problems or not examples:
         raise DatasetError(problems or [f"{folder} holds no recordings with texts"])
     return examples
+
+
+def read_sentences(path: Path, alphabet: AbstractSet[str]) -> list[str]:
+    """Read further text for the scorer, a sentence a line; empty lines are left out.
+
+    Raises:
+        DatasetError: the file is missing or no UTF-8, or the model cannot write a line.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError([f"TEXT is {path}: {error}"]) from error
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    problems = [f"{path}, line {number}: {problem}" for number, line in numbered if (problem := _unfit(line, alphabet))]
+    if problems:
+        raise DatasetError(problems)
+    return [normalise(line, alphabet) for _, line in numbered]
+
+
+def _unfit(text: str, alphabet: AbstractSet[str]) -> str:
+    try:
+        normalise(text, alphabet)
+    except UnfitText as unfit:
+        return str(unfit)
+    return ""
 
 
 def _by_name(folder: Path) -> dict[str, list[Path]]:
@@ -99,11 +128,10 @@ def normalise(text: str, alphabet: AbstractSet[str]) -> str:
     Raises:
         UnfitText: characters are left that the alphabet lacks, or nothing is left.
     """
-    letters = []
-    for letter in unicodedata.normalize("NFC", text):
-        spelt = letter if letter in alphabet else _spelt(letter)
-        letters.append(spelt if set(spelt) <= alphabet else letter)
-    words = " ".join("".join(letters).split())
+    composed = unicodedata.normalize("NFC", text)
+    spelling = {letter: _spelt(letter) for letter in set(composed) - alphabet}
+    table = {ord(letter): spelt for letter, spelt in spelling.items() if set(spelt) <= alphabet}
+    words = " ".join(composed.translate(table).split())
     foreign = sorted(set(words) - alphabet)
     if foreign:
         raise UnfitText(
@@ -117,7 +145,7 @@ def normalise(text: str, alphabet: AbstractSet[str]) -> str:
 
 def _spelt(letter: str) -> str:
     """A letter that the alphabet lacks, as it is usually written in one that has less."""
-    if letter in "\u2018\u2019\u02bc":
+    if letter in "\u2019\u02bc":
         return "'"
     if letter.isspace() or unicodedata.category(letter) == "Pd" or letter == "/":
         return " "
@@ -185,7 +213,9 @@ def unfit_length(clip: Clip, step: float = 0.02) -> str:
     if clip.seconds < letters * step:
         return f"{clip.seconds:.1f} s are too short for its {len(clip.text)} letters. Is it the right text?"
     if clip.seconds > MAX_SECONDS:
-        return f"{clip.seconds:.1f} s are too long. Cut it into pieces of at most {MAX_SECONDS:.0f} s, each with its text"
+        return (
+            f"{clip.seconds:.1f} s are too long. Cut it into pieces of at most {MAX_SECONDS:.0f} s, each with its text"
+        )
     return ""
 
 

@@ -15,40 +15,40 @@ import subprocess
 import sys
 from pathlib import Path
 
-VOICES = "en-us+f4 en-us+m3 en-gb+f2 en-gb+m7 en-gb-scotland en-us-nyc".split()
-ACTIONS = "ship order reserve unload restock inspect return pack weigh label".split()
-AMOUNTS = "two three five seven twelve fifteen twenty thirty forty ninety".split()
-CONTAINERS = "pallets crates barrels boxes bundles drums".split()
+VOICES = "en-us+f4,en-us+m3,en-gb+f2,en-gb+m7,en-gb-scotland,en-us-nyc"
+ACTIONS = "ship,order,reserve,unload,restock,inspect,return,pack,weigh,label"
+AMOUNTS = "two,three,five,seven,twelve,fifteen,twenty,thirty,forty,ninety"
+CONTAINERS = "pallets,crates,barrels,boxes,bundles,drums"
 GOODS = (
     "copper pipe,roof tiles,garden hoses,oak planks,wool blankets,olive oil,brown sugar,glass jars,steel bolts,"
     "winter gloves,rubber boots,yellow paint,coffee beans,rice flour,window frames,ceramic bowls"
-).split(",")
-PLACES = "the north warehouse,the harbour,dock seven,the cold store,the outlet,the second floor,hall nine".split(",")
-TIMES = "before thursday,tomorrow morning,at noon,by friday evening,after lunch,next week,without delay".split(",")
+)
+PLACES = "the north warehouse,the harbour,dock seven,the cold store,the outlet,the second floor,hall nine"
+TIMES = "before thursday,tomorrow morning,at noon,by friday evening,after lunch,next week,without delay"
 
 
 def orders(count: int) -> list[str]:
     """Different sentences, the same ones each time."""
-    chance = random.Random(7)
+    chance = random.Random(7)  # noqa: S311
     sentences: dict[str, None] = {}
     while len(sentences) < count:
-        goods = f"{chance.choice(AMOUNTS)} {chance.choice(CONTAINERS)} of {chance.choice(GOODS)}"
-        place, time = chance.choice(PLACES), chance.choice(TIMES)
-        sentence = chance.choice(
-            (
-                f"{chance.choice(ACTIONS)} {goods} from {place} {time}",
-                f"{place} needs {goods} {time}",
-                f"{goods} will leave {place} {time}",
-            )
+        action, amount, container, goods, place, time = (
+            chance.choice(words.split(",")) for words in (ACTIONS, AMOUNTS, CONTAINERS, GOODS, PLACES, TIMES)
         )
-        sentences[sentence] = None
+        what = f"{amount} {container} of {goods}"
+        forms = (
+            f"{action} {what} from {place} {time}",
+            f"{place} needs {what} {time}",
+            f"{what} will leave {place} {time}",
+        )
+        sentences[chance.choice(forms)] = None
     return list(sentences)
 
 
 def speak(text: str, path: Path) -> None:
     """Write the spoken text as a WAV file of 22,050 Hz; voice, pitch and words a minute differ from text to text."""
-    chance = random.Random(text)
-    voice, pitch, speed = chance.choice(VOICES), chance.randint(30, 70), chance.randint(130, 190)
+    chance = random.Random(text)  # noqa: S311
+    voice, pitch, speed = chance.choice(VOICES.split(",")), chance.randint(30, 70), chance.randint(130, 190)
     subprocess.run(["espeak-ng", "-v", voice, "-p", str(pitch), "-s", str(speed), "-w", str(path), text], check=True)
 
 
@@ -58,7 +58,9 @@ def _main() -> int:
     parser.add_argument("--recordings", type=int, default=300)
     given = parser.parse_args()
     if shutil.which("espeak-ng") is None:
-        print("espeak-ng is missing. Install it (on Debian: apt-get install espeak-ng), then try again.", file=sys.stderr)
+        print(
+            "espeak-ng is missing. Install it (on Debian: apt-get install espeak-ng), then try again.", file=sys.stderr
+        )
         return 1
     given.folder.mkdir(parents=True, exist_ok=True)
     for number, text in enumerate(orders(given.recordings), start=1):

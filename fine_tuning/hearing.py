@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from word_errors import word_error_rate
+
 from transcriber.engine import EngineSpec, load_engine
 from transcriber.model_file import model_kind
+from transcriber.samples import Samples
 from transcriber.settings import Decoding
-from word_errors import word_error_rate
 
 from .dataset import Clip
 
@@ -43,6 +45,6 @@ def _transcribe(spec: EngineSpec, wavs: Sequence[Path]) -> list[str]:
     return [" ".join(word.text for word in engine.transcribe(_samples(wav)).words) for wav in wavs]
 
 
-def _samples(path: Path) -> np.ndarray:
+def _samples(path: Path) -> Samples:
     with wave.open(str(path), "rb") as file:
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")

@@ -39,8 +39,10 @@ def build_scorer(texts: Iterable[str], alphabet: Sequence[str], kenlm: Path, scr
     sentences = list(texts)
     text, arpa, binary = (scratch / f"lm.{kind}" for kind in ("txt", "arpa", "binary"))
     text.write_text("".join(f"{sentence}\n" for sentence in sentences), "utf-8")
-    estimate = ["lmplz", "--order", str(ORDER), "--memory", "10%", "--temp_prefix", f"{scratch}/", "--discount_fallback"]
-    _run(kenlm, *estimate, "--text", str(text), "--arpa", str(arpa))
+    limits = ("--memory", "10%", "--temp_prefix", f"{scratch}/")
+    _run(
+        kenlm, "lmplz", "--order", str(ORDER), "--discount_fallback", *limits, "--text", str(text), "--arpa", str(arpa)
+    )
     _run(kenlm, "build_binary", "-T", f"{scratch}/", "trie", str(arpa), str(binary))
     words = {word for sentence in sentences for word in sentence.split()}
     package = binary.read_bytes() + _header()

@@ -1,4 +1,4 @@
-"""Runs Coqui's trainer, DeepSpeech's successor: checkpoint, training and export are processes of its own environment."""
+"""Runs the trainer of Coqui STT, DeepSpeech's successor, in an environment of its own."""
 
 from __future__ import annotations
 
