@@ -40,11 +40,10 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 .venv/audit/lock: requirements/audit.lock | $(UV)
 	$(call environment,audit,3.12,$<)
 
-# The trainer's Python is older than all the others, and missing on most machines.
+# The trainer's Python is older than those that uv fetches.
 .venv/fine-tuning/lock: requirements/fine-tuning.lock | $(UV)
-	@$(UV) python find --quiet --no-project 3.7 >/dev/null || $(UV) python install --quiet 3.7 || { echo "Python 3.7 is needed to train \
-	(TensorFlow 1.15 knows no later one). It is not here, and uv cannot fetch it from GitHub. Install it, for instance with \
-	pyenv install 3.7, then try again." >&2; exit 1; }
+	@$(UV) python find --quiet --system 3.7 >/dev/null || { echo "Python 3.7 is needed to train (TensorFlow 1.15 knows no later one), \
+	and it is not on the PATH: docs/fine-tuning.md#what-it-needs says how to get it." >&2; exit 1; }
 	$(call environment,fine-tuning,3.7,$<)
 
 # KenLM's programs, compiled from the source that is on PyPI.

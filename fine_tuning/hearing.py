@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import wave
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -35,9 +36,14 @@ def hear(model: Path, scorer: Path | None, clips: Sequence[Clip]) -> Hearing:
         ConfigError: the model or the scorer cannot be used.
     """
     spec = EngineSpec(str(model), model_kind(model), str(scorer) if scorer else None, Decoding())
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _silence) as process:
         texts = process.submit(_transcribe, spec, [clip.wav for clip in clips]).result()
     return Hearing(word_error_rate([(clip.text, text) for clip, text in zip(clips, texts)]), texts)
+
+
+def _silence() -> None:
+    """The runtimes greet on stderr; what they have to say they raise."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _transcribe(spec: EngineSpec, wavs: Sequence[Path]) -> list[str]:

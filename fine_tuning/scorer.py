@@ -43,7 +43,8 @@ def build_scorer(texts: Iterable[str], alphabet: Sequence[str], kenlm: Path, scr
     _run(
         kenlm, "lmplz", "--order", str(ORDER), "--discount_fallback", *limits, "--text", str(text), "--arpa", str(arpa)
     )
-    _run(kenlm, "build_binary", "-T", f"{scratch}/", "trie", str(arpa), str(binary))
+    # -v leaves the words' spelling out: DeepSpeech looks for its part right behind the probabilities.
+    _run(kenlm, "build_binary", "-v", "-T", f"{scratch}/", "trie", str(arpa), str(binary))
     words = {word for sentence in sentences for word in sentence.split()}
     package = binary.read_bytes() + _header()
     scorer.write_bytes(package + const_fst(automaton(words, alphabet), len(package)))
