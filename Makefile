@@ -92,7 +92,7 @@ demo: setup build/cdk.out/manifest.json ## Run the pipeline on the samples, or: 
 	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)")
 
 .PHONY: fine-tune
-fine-tune: setup .venv/fine-tuning/lock $(KENLM) ## A model and scorer of your own: make fine-tune DATA=folder OUT=folder
+fine-tune: .venv/worker/lock .venv/fine-tuning/lock $(KENLM) ## A model and scorer of your own: make fine-tune DATA=folder OUT=folder
 	@[ -n "$(DATA)" ] && [ -n "$(OUT)" ] || { echo "Say make fine-tune DATA=folder OUT=folder: docs/fine-tuning.md" >&2; exit 1; }
 	@PYTHONPATH=worker_image:tests/bench $(WORKER) -m fine_tuning "$(DATA)" "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(TEXT),--text "$(TEXT)") \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))

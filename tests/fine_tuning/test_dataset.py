@@ -54,6 +54,7 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "d.txt").write_text("nobody speaks")
     put(tmp_path, "e.wav", " \n")
     put(tmp_path, "f.wav", "").with_suffix(".txt").write_bytes(b"caf\xe9")
+    put(tmp_path, "g.wav", "all is well here")
     a, b, c, d, e, f = problems_of(tmp_path)
     assert a.startswith(f"{tmp_path}/a.wav: no text a.txt beside it")
     assert b.startswith(f"{tmp_path}/b.txt: the model's alphabet lacks '0'")
