@@ -71,12 +71,14 @@ def write_checkpoint(weights: Mapping[str, Any], folder: Path) -> None:
             tf.get_variable(power, initializer=start)
         tf.train.get_or_create_global_step()
         session.run(tf.global_variables_initializer())
-        tf.train.Saver().save(session, str(folder / "exported"), global_step=0)
+        tf.train.Saver().save(session, str(folder / "exported"), global_step=0, write_meta_graph=False)
 
 
 def main(model: Path, folder: Path) -> None:
     found = constants(model.read_bytes())
     weights = {name: value for name, value in found.items() if WEIGHTS.fullmatch(name)}
+    if any("LayerNorm" in name for name in found):
+        sys.exit(f"{model} was trained with layer normalisation, which is not known here. Take one without")
     if len(weights) != 12:
         sys.exit(f"{model} is no DeepSpeech 0.9 graph: it has {len(weights)} of its 12 weights")
     write_checkpoint(weights, folder)

@@ -126,7 +126,7 @@ class Trainer:
         process = subprocess.Popen(
             command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
-        with process, self._log.open("a", encoding="utf-8") as log:
+        with process, self._log.open("a", buffering=1, encoding="utf-8") as log:
             for line in process.stdout or ():
                 log.write(line)
                 if line.strip():
