@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from transcriber import models, storage
 from transcriber.errors import ConfigError
 from transcriber.manifest import Recording, parse_manifest
-from transcriber.model_file import Kind, alphabet_of, model_kind
+from transcriber.model_file import Kind, alphabet_of, model_kind, scorer_fault
 from transcriber.models import fetch, find_model
 from transcriber.settings import read_settings
 
@@ -153,6 +153,30 @@ def test_a_file_that_is_no_model_is_refused_before_any_engine(content: bytes, re
 
 def test_a_model_is_no_scorer() -> None:
     assert "no scorer" in refusal(SCORER=str(DEMO / "asterisk-en.tflite"))
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        (2000, "dictionary is missing: the file ends after 2000 bytes"),
+        (50_000, "cut off: 50000 of 87024 bytes"),
+        (87_023, "cut off: 87023 of 87024 bytes"),
+    ],
+)
+def test_a_scorer_that_is_cut_off_is_refused_though_the_engine_would_take_it(
+    size: int, reason: str, tmp_path: Path
+) -> None:
+    whole = (DEMO / "asterisk-en.scorer").read_bytes()
+    (tmp_path / "scorer").write_bytes(whole[:size])
+    assert reason in refusal(SCORER=str(tmp_path / "scorer"))
+
+
+def test_a_whole_scorer_is_taken_whatever_stands_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "scorer").write_bytes((DEMO / "asterisk-en.scorer").read_bytes())
+    assert scorer_fault(tmp_path / "scorer") == ""
+    with (tmp_path / "scorer").open("ab") as file:
+        file.write(b"more")
+    assert scorer_fault(tmp_path / "scorer") == ""
 
 
 def test_a_missing_object_of_s3_is_named() -> None:

@@ -12,6 +12,12 @@ from pathlib import Path
 from .errors import ConfigError
 
 SCORER_MAGIC = b"mmap lm http://kheafield.com/code"
+# OpenFst's header of a ConstFst<StdArc> (fst/fst.h, const-fst.h): magic number, the two types' names, version, flags,
+# properties, start, number of states and of arcs. Then come the states and the arcs.
+DICTIONARY_MAGIC = struct.pack("<ii5si8s", 2125659606, 5, b"const", 8, b"standard")
+DICTIONARY_HEADER = struct.Struct(f"<{len(DICTIONARY_MAGIC)}siiQqqq")
+ALIGNED = 4  # the flag that both tables start at multiples of ALIGNMENT
+ALIGNMENT, STATE_BYTES, ARC_BYTES = 16, 20, 16
 BLOCK = 1 << 20
 
 
@@ -46,10 +52,25 @@ def model_kind(path: Path) -> Kind:
     raise ConfigError(f"The model {path} is no DeepSpeech model: it is neither .tflite nor .pbmm nor .pb inside")
 
 
-def is_scorer(path: Path) -> bool:
-    """Whether it is a KenLM binary; the engine itself tests the dictionary behind it."""
-    with path.open("rb") as content:
-        return content.read(len(SCORER_MAGIC)) == SCORER_MAGIC
+def scorer_fault(path: Path) -> str:
+    """Why a file is no whole scorer; empty if it is one.
+
+    It is a KenLM binary and, behind it, the dictionary as OpenFst's `ConstFst`, whose header says how long it is. The
+    engine maps the file and does not look: it would crash at the first word that is in no page of it.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(len(SCORER_MAGIC)) != SCORER_MAGIC:
+            return "it is no scorer inside (KenLM binary with dictionary)"
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            start = content.rfind(DICTIONARY_MAGIC)
+            if start < 0 or size < start + DICTIONARY_HEADER.size:
+                return f"its dictionary is missing: the file ends after {size} bytes"
+            *_, flags, _, _, states, arcs = DICTIONARY_HEADER.unpack_from(content, start)
+    whole = start + DICTIONARY_HEADER.size
+    for table in (states * STATE_BYTES, arcs * ARC_BYTES):
+        whole += (-whole % ALIGNMENT if flags & ALIGNED else 0) + table
+    return f"it is cut off: {size} of {whole} bytes are there" if size < whole else ""
 
 
 def alphabet_of(path: Path) -> frozenset[str]:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import tomli
 
 from .errors import ConfigError
-from .model_file import BLOCK, Kind, alphabet_of, is_scorer, md5, model_kind, sha256
+from .model_file import BLOCK, Kind, alphabet_of, md5, model_kind, scorer_fault, sha256
 from .settings import Settings
 
 
@@ -102,8 +102,9 @@ def _scorer(settings: Settings, built_in: _BuiltIn | None, source: ModelSource, 
     if entry is not None:
         return _built_in(replace(settings, model=settings.scorer)).scorer  # type: ignore[union-attr]
     file = _file("SCORER", settings.scorer, source, scratch)
-    if not is_scorer(file.path):
-        raise ConfigError(f"SCORER is {settings.scorer!r}, which is no scorer (KenLM binary with dictionary)")
+    fault = scorer_fault(file.path)
+    if fault:
+        raise ConfigError(f"SCORER is {settings.scorer!r}, which cannot be used: {fault}")
     return file
 
 
