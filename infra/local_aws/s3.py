@@ -1,8 +1,11 @@
-"""S3 on moto 5.2.5: keys and bucket policies as S3 takes them."""
+"""S3 on moto 5.2.5: keys, conditions and bucket policies as S3 takes them."""
 
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,8 +19,12 @@ from moto.s3.responses import S3Response
 _REQUEST_CONTEXT = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
 
 _moto_get_permission = s3.FakeBucket.get_permission
+_moto_put_object = S3Response.put_object
 _moto_copy_object = S3Response.copy_object
+_moto_delete_object = S3Response.delete_object
 _moto_init_converter = RegexConverter.__init__
+
+_writing = threading.Lock()
 
 
 def _get_permission(self: Any, action: str, resource: str) -> Any:
@@ -67,8 +74,24 @@ def _copy_object(self: Any) -> Any:
     return _moto_copy_object(self)
 
 
+def _one_at_a_time(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A write and its condition (`If-Match`, `If-None-Match`) are one step; moto lets others come between them.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
+    """
+
+    @wraps(write)
+    def locked(self: Any) -> Any:
+        with _writing:
+            return write(self)
+
+    return locked
+
+
 def install() -> None:
     """Put these in the place of moto's; before its server is started, since its routes are made then."""
     s3.FakeBucket.get_permission = _get_permission
-    S3Response.copy_object = _copy_object
+    S3Response.put_object = _one_at_a_time(_moto_put_object)
+    S3Response.copy_object = _one_at_a_time(_copy_object)
+    S3Response.delete_object = _one_at_a_time(_moto_delete_object)
     RegexConverter.__init__ = _init_converter

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -43,3 +46,43 @@ def test_a_deletion_of_an_object_that_was_replaced_is_refused(s3: Any) -> None:
     with pytest.raises(ClientError) as refused:
         s3.delete_object(Bucket="keys", Key="talk", IfMatch=old)
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
+
+
+@pytest.fixture
+def slow_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every write dwells between its condition and its deed."""
+    from moto.s3.models import S3Backend
+
+    for name in ("put_object", "delete_object"):
+        real = getattr(S3Backend, name)
+
+        def dwelling(*args: Any, real: Any = real, **kwargs: Any) -> Any:
+            time.sleep(0.05)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(S3Backend, name, dwelling)
+
+
+def done_at_once(call: Callable[[int], Any]) -> int:
+    """How many of eight calls at the same time are done; the others must be refused for their condition."""
+
+    def attempt(number: int) -> bool:
+        try:
+            call(number)
+        except ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 412)
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(attempt, range(8)))
+
+
+def test_of_many_that_create_replace_or_delete_an_object_on_a_condition_one_does(s3: Any, slow_writes: None) -> None:
+    lock = {"Bucket": "keys", "Key": "lock"}
+    assert done_at_once(lambda number: s3.put_object(**lock, Body=f"new {number}", IfNoneMatch="*")) == 1
+    old = s3.head_object(**lock)["ETag"]
+    assert done_at_once(lambda number: s3.put_object(**lock, Body=f"next {number}", IfMatch=old)) == 1
+    last = s3.head_object(**lock)["ETag"]
+    assert done_at_once(lambda number: s3.delete_object(**lock, IfMatch=last)) == 1
+    assert done_at_once(lambda number: s3.put_object(**lock, Body=b"", IfMatch=last)) == 0
