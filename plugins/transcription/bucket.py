@@ -19,6 +19,7 @@ from transcription import layout, manifest
 from transcription.accounting import Evidence, Outcome, is_transcribed, outcome
 from transcription.errors import ManifestUnreadable
 from transcription.manifest import Line
+from transcription.plan_lock import PlanLock
 from transcription.planning import Recording
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ class Bucket:
         self.name = name
         config = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=THREADS)
         self._s3 = boto3.client("s3", config=config)
+
+    def plan_lock(self, run_id: str) -> PlanLock:
+        """The lock under which one run at a time plans, to be held by a `with` statement."""
+        return PlanLock(self._s3, self.name, run_id)
 
     def objects(self, prefix: str) -> Iterator[Recording]:
         """Every object under the prefix, page after page, in key order; folder markers too."""
@@ -67,10 +72,19 @@ class Bucket:
 
         def put(numbered: tuple[int, bytes]) -> None:
             index, body = numbered
-            self._s3.put_object(Bucket=self.name, Key=f"{prefix}{index}", Body=body, ContentType="application/jsonl")
+            self._put_manifest(f"{prefix}{index}", body)
 
         for _ in self._in_parallel(put, enumerate(bodies)):
             pass
+
+    def renew_manifests(self, prefix: str) -> None:
+        """Put a run's manifests again as they are, so that they are as fresh as a plan made now."""
+        keys = (item.key for item in self.objects(prefix))
+        for _ in self._in_parallel(lambda key: self._put_manifest(key, self._read(key)), keys):
+            pass
+
+    def _put_manifest(self, key: str, body: bytes) -> None:
+        self._s3.put_object(Bucket=self.name, Key=key, Body=body, ContentType="application/jsonl")
 
     def manifests(self, prefix: str) -> Iterator[Line]:
         """Every planned file of a run, manifest by manifest."""
@@ -78,7 +92,11 @@ class Bucket:
             yield from self._manifest(item.key)
 
     def _manifest(self, key: str) -> Iterator[Line]:
-        return manifest.from_bytes(self._s3.get_object(Bucket=self.name, Key=key)["Body"].read(), key)
+        return manifest.from_bytes(self._read(key), key)
+
+    def _read(self, key: str) -> bytes:
+        body: bytes = self._s3.get_object(Bucket=self.name, Key=key)["Body"].read()
+        return body
 
     def claimed_by_others(self, own_prefix: str, live_runs: Set[str], fresh_since: datetime) -> set[str]:
         """Source keys that other runs have in their manifests.
@@ -91,17 +109,27 @@ class Bucket:
             live_runs: Folders of the runs that have a live Batch job.
             fresh_since: Manifests put later claim in any case.
         """
+        claims = (
+            item.key
+            for item in self.objects(layout.MANIFESTS)
+            if (item.uploaded >= fresh_since or item.name.partition("/")[0] in live_runs)
+            and item.key != layout.PLAN_LOCK
+            and not item.key.startswith(own_prefix)
+        )
         claimed: set[str] = set()
-        for item in self.objects(layout.MANIFESTS):
-            is_claim = item.uploaded >= fresh_since or item.name.partition("/")[0] in live_runs
-            if is_claim and not item.key.startswith(own_prefix):
-                try:
-                    claimed.update(line.source_key for line in self._manifest(item.key))
-                except self._s3.exceptions.NoSuchKey:  # that run has just ended
-                    continue
-                except ManifestUnreadable as error:  # no worker can read it either, so it is no claim
-                    log.warning("%s", error)
+        for _, source_keys in self._in_parallel(self._claimed, claims):
+            claimed.update(source_keys)
         return claimed
+
+    def _claimed(self, manifest_key: str) -> list[str]:
+        """Source keys in another run's manifest."""
+        try:
+            return [line.source_key for line in self._manifest(manifest_key)]
+        except self._s3.exceptions.NoSuchKey:  # that run has just ended
+            return []
+        except ManifestUnreadable as error:  # no worker can read it either, so it is no claim
+            log.warning("%s", error)
+            return []
 
     def outcomes(self, lines: Iterable[Line], waiting: Mapping[str, str], manifest_prefix: str) -> Iterator[Outcome]:
         """What became of each planned file.
@@ -159,7 +187,7 @@ class Bucket:
 
     def _json(self, key: str) -> dict[str, Any]:
         try:
-            return json.loads(self._s3.get_object(Bucket=self.name, Key=key)["Body"].read())
+            return json.loads(self._read(key))
         except ClientError as error:
             if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
                 return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 
 class SettingError(AirflowFailException):
@@ -11,6 +11,14 @@ class SettingError(AirflowFailException):
 
 class PlanMissing(AirflowFailException):
     """A task needs the plan of its run, and the run has none."""
+
+
+class PlanLockLost(AirflowException):
+    """Another run plans now, for it took this one for dead. Airflow tries the task again."""
+
+
+class PlanOvertaken(AirflowFailException):
+    """Another run has planned the same recordings since this one did."""
 
 
 class ManifestUnreadable(AirflowFailException):

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -18,12 +18,12 @@ from transcription import array_job, layout, manifest, planning, reporting, sett
 from transcription.accounting import Outcome, Totals
 from transcription.bucket import Bucket
 from transcription.errors import FilesMissing, PlanMissing
+from transcription.plan_lock import PlanLock
 from transcription.planning import Recording, Unplanned
 from transcription.selection import Interval, Selection
 
 log = logging.getLogger(__name__)
 
-_ABOUT_TO_SUBMIT = timedelta(minutes=10)  # time that a run may take from its manifests to its job
 _NAMED = 100  # files that a log or message names; the report has them all
 
 
@@ -42,20 +42,25 @@ def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         AirflowSkipException: nothing is left to transcribe.
+        PlanLockLost: the run was taken for dead meanwhile, and another one plans.
     """
+    bucket = Bucket(settings.load().bucket)
+    if context["params"]["dry_run"]:
+        return _plan(bucket, None, context)
+    with bucket.plan_lock(context["run_id"]) as lock:
+        return _plan(bucket, lock, context)
+
+
+def _plan(bucket: Bucket, lock: PlanLock | None, context: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan's summary; its manifests are written if there is a lock, which a dry run has not."""
     options = settings.load()
-    bucket = Bucket(options.bucket)
     selection = _selection(context)
     params = context["params"]
     prefix = layout.manifest_prefix(context["run_id"])
 
     recordings: list[Recording] = []
     left: list[Unplanned] = []
-    claimed = bucket.claimed_by_others(
-        prefix,
-        submission.live_runs(boto3.client("batch"), options.job_queue),
-        fresh_since=datetime.now(UTC) - _ABOUT_TO_SUBMIT,
-    )
+    claimed = submission.claimed_by_others(bucket, options.job_queue, prefix)
     for item in selection.objects(bucket, claimed):
         if isinstance(item, Recording):
             recordings.append(item)
@@ -88,8 +93,10 @@ def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
         "estimated_usd": round(planning.estimated_usd(audio_seconds, children, options), 4),
         "dry_run": params["dry_run"],
     }
-    if not params["dry_run"]:
+    if lock:
+        lock.renew()
         bucket.write_manifests(prefix, map(manifest.to_bytes, shares))
+        lock.renew()
     log.info(
         "%(files)d recordings, about %(estimated_audio_hours)s hours of audio, for %(children)d children; "
         "about %(estimated_usd)s US dollars of compute.",

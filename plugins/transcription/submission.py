@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 from airflow.providers.amazon.aws.operators.batch import BatchOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from transcription import array_job, layout, manifest, settings
-from transcription.errors import PlanMissing
+from transcription.bucket import Bucket
+from transcription.errors import PlanMissing, PlanOvertaken
+
+CLAIM = timedelta(minutes=10)
+"""So long a run's manifests keep other runs off its recordings before its job is there to do it."""
 
 _NAME = "transcription-"
 _STORE_KEY = "batch_job"
@@ -45,6 +51,12 @@ def live_runs(client: Any, job_queue: str) -> set[str]:
     return {job["jobName"][start:end] for job in _jobs(client, job_queue, _NAME) if job["status"] in array_job.ACTIVE}
 
 
+def claimed_by_others(bucket: Bucket, job_queue: str, manifest_prefix: str) -> set[str]:
+    """Source keys that other runs have planned and have, or are about to have, a job for."""
+    live = live_runs(boto3.client("batch"), job_queue)
+    return bucket.claimed_by_others(manifest_prefix, live, fresh_since=datetime.now(UTC) - CLAIM)
+
+
 def job_name(run_id: str, digest: str) -> str:
     """Name of the run's job: the same plan of the same run gives the same name, at most 103 characters."""
     return f"{_job_name_start(run_id)}{digest}"
@@ -66,10 +78,10 @@ def _jobs(client: Any, job_queue: str, name_start: str) -> Iterator[dict[str, An
 class SubmitOnce(BatchOperator):
     """Submits the run's array job, or adopts the one that the run already has.
 
-    `SubmitJob` has no idempotency token. So a retry, or a task whose worker died between the
-    submission and its record, looks for the job first: in the task's state store, then by its name,
-    which is made of the run and the hash of its manifests. A live job of an earlier plan of the run is
-    stopped before a new one starts: a run has one live job at most.
+    `SubmitJob` has no idempotency token. So it is sent once, and a retry, or a task whose worker died
+    between the submission and its record, looks for the job first: in the task's state store, then by
+    its name, which is made of the run and the hash of its manifests. A live job of an earlier plan of
+    the run is stopped before a new one starts: a run has one live job at most.
 
     Args:
         plan: What the `plan` task returned (templated).
@@ -85,6 +97,8 @@ class SubmitOnce(BatchOperator):
             aws_conn_id=None,
             deferrable=False,
             wait_for_completion=False,
+            # Where an answer is lost botocore would ask again, and SubmitJob would start a second job.
+            botocore_config={"retries": {"total_max_attempts": 1}},
             **kwargs,
         )
         self.plan = plan
@@ -113,6 +127,7 @@ class SubmitOnce(BatchOperator):
         if self.job_id:
             self.log.info("The run already has the Batch job %s: adopting it.", self.job_id)
         else:
+            self._claim(Bucket(options.bucket), context)
             super().execute(context)
             self.log.info("Submitted the Batch job %s with %d children.", self.job_id, self.plan["children"])
         context["task_state_store"].set(_STORE_KEY, {"name": self.job_name, "id": self.job_id})
@@ -120,23 +135,54 @@ class SubmitOnce(BatchOperator):
 
     def _existing_job(self, context: Context) -> str | None:
         """Id of the run's live or succeeded job of this very plan."""
+        client = boto3.client("batch")
         stored = context["task_state_store"].get(_STORE_KEY)
         if isinstance(stored, dict) and stored.get("name") == self.job_name:
-            known = array_job.describe(self.hook.client, str(stored["id"]))
+            known = array_job.describe(client, str(stored["id"]))
             if known and known["status"] != "FAILED":
                 return str(stored["id"])
         adopted = None
-        for job in _jobs(self.hook.client, self.job_queue, _job_name_start(context["run_id"])):
-            if job["jobName"] == self.job_name and job["status"] != "FAILED":
-                adopted = adopted or job["jobId"]
+        for job in _jobs(client, self.job_queue, _job_name_start(context["run_id"])):
+            if adopted is None and job["jobName"] == self.job_name and job["status"] != "FAILED":
+                adopted = job["jobId"]
             elif job["status"] in array_job.ACTIVE:
-                self.log.warning("Stopping job %s of an earlier plan of this run.", job["jobId"])
-                self.hook.client.terminate_job(
-                    jobId=job["jobId"], reason="The run was planned anew: another job takes its place."
-                )
+                self.log.warning("Stopping job %s of this run: another one takes its place.", job["jobId"])
+                client.terminate_job(jobId=job["jobId"], reason="Another job of the run takes its place.")
         return adopted
+
+    def _claim(self, bucket: Bucket, context: Context) -> None:
+        """Claim the planned recordings anew if so much time has passed that other runs may soon take them.
+
+        Raises:
+            PlanMissing: the manifests are gone.
+            PlanOvertaken: other runs have planned some of the recordings meanwhile.
+        """
+        prefix = self.plan["manifest_prefix"]
+        put = [item.uploaded for item in bucket.objects(prefix)]
+        if len(put) != self.plan["children"]:
+            raise PlanMissing(
+                f"The plan has {self.plan['children']} manifests, and under {prefix} are {len(put)}: they were "
+                f"removed, most likely because the run was verified (see {layout.report_key(context['run_id'])}). "
+                "Clear `plan` and what follows it to do what is left."
+            )
+        if min(put) > datetime.now(UTC) - CLAIM / 2:
+            return
+        with bucket.plan_lock(context["run_id"]) as lock:
+            claimed = claimed_by_others(bucket, self.job_queue, prefix)
+            shared = [line.source_key for line in bucket.manifests(prefix) if line.source_key in claimed]
+            if shared:
+                raise PlanOvertaken(
+                    f"This run was planned at {min(put):%Y-%m-%d %H:%M} UTC, and now another run has {len(shared)} of "
+                    f"its {self.plan['files']} recordings, such as {shared[0]!r}. "
+                    "Clear `plan` and what follows it: this run then takes what is left."
+                )
+            lock.renew()
+            bucket.renew_manifests(prefix)
+            lock.renew()
 
     def on_kill(self) -> None:
         """Stop the job that was just submitted when the task is killed."""
         if self.job_id:
-            super().on_kill()
+            boto3.client("batch").terminate_job(
+                jobId=self.job_id, reason="A user stopped the task `submit` in Airflow."
+            )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +16,8 @@ from injection import FaultyWorkers, WireFault, Worker
 from ledger import Ledger
 from runs import Run, wait_for_all
 
-from transcription import bucket
+from transcription import bucket, layout, plan_lock, planning, submission
+from transcription.errors import PlanLockLost, PlanOvertaken
 
 NAMES = list(TEXTS)[:6]
 DAY = timedelta(days=1)
@@ -36,23 +38,41 @@ def run(aws: Any, deployed: Any, folder: str) -> Callable[..., Run]:
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Plans several runs such that all have listed the bucket before any has written a manifest."""
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Plans several runs at the same moment: none writes before each of the others has listed the bucket or waits."""
+    monkeypatch.setattr(plan_lock, "_LOOK_SECONDS", 0.05)
+    write, take = bucket.Bucket.write_manifests, plan_lock.PlanLock._take
 
-    def plan(*runs: Run) -> None:
-        barrier = threading.Barrier(len(runs))
-        write = bucket.Bucket.write_manifests
+    def plan(*runs: Run) -> list[int]:
+        arrived = {run.manifest_prefix: threading.Event() for run in runs}
 
-        def write_together(self: bucket.Bucket, prefix: str, bodies: list[bytes]) -> None:
-            barrier.wait(30)
+        def write_last(self: bucket.Bucket, prefix: str, bodies: Iterable[bytes]) -> None:
+            arrived[prefix].set()
+            assert all(event.wait(60) for event in arrived.values())
             write(self, prefix, bodies)
 
-        monkeypatch.setattr(bucket.Bucket, "write_manifests", write_together)
-        threads = [threading.Thread(target=run.plan) for run in runs]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        def take_or_wait(self: plan_lock.PlanLock) -> bool:
+            taken = take(self)
+            if not taken:
+                arrived[layout.manifest_prefix(self._run_id)].set()
+            return taken
+
+        monkeypatch.setattr(bucket.Bucket, "write_manifests", write_last)
+        monkeypatch.setattr(plan_lock.PlanLock, "_take", take_or_wait)
+        with ThreadPoolExecutor(len(runs)) as pool:
+            return list(pool.map(Run.plan, runs))
+
+    return plan
+
+
+@pytest.fixture
+def unaware(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Plans several runs as if none knew of the others' manifests."""
+
+    def plan(*runs: Run) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(submission, "claimed_by_others", lambda *_: set())
+            assert [run.plan() for run in runs] == [len(NAMES)] * len(runs)
 
     return plan
 
@@ -79,12 +99,44 @@ def assert_each_is_transcribed_once(ledger: Ledger, folder: str, transcriptions:
         assert not at.wrong, f"{name}: {at}"
 
 
+def test_of_runs_that_plan_at_the_same_moment_one_takes_the_recordings(
+    run: Callable[..., Run], at_once: Callable[..., list[int]], ledger: Ledger, folder: str
+) -> None:
+    now = datetime.now(UTC)
+    runs = [run("one"), run("two"), run("backfill", backfill=(now - DAY, now + DAY))]
+    planned = at_once(*runs)
+    assert sorted(planned) == [0, 0, 6], "each recording is in one plan"
+    taker = runs[planned.index(6)]
+    taker.submit()
+    wait_for_all([taker])
+    assert taker.verify()["transcribed"] == 6
+    assert_each_is_transcribed_once(ledger, folder)
+
+
+def test_a_run_that_lost_the_lock_writes_nothing_and_its_next_attempt_plans(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, aws: Any, ledger: Ledger, folder: str
+) -> None:
+    lost, other = run("lost"), run("other")
+    lines = planning.manifest_lines
+
+    def overtaken(recordings: Any) -> Any:  # it was suspended for so long that another run took the lock over
+        monkeypatch.setattr(planning, "manifest_lines", lines)
+        monkeypatch.setattr(plan_lock, "_ABANDONED_SECONDS", -60)
+        assert other.plan() == 6
+        return lines(recordings)
+
+    monkeypatch.setattr(planning, "manifest_lines", overtaken)
+    with pytest.raises(PlanLockLost):
+        lost.plan()
+    assert not list(bucket.Bucket(ledger.bucket).objects(lost.manifest_prefix))
+    assert lost.plan() == 0, "the other run has them"
+
+
 def test_two_runs_that_planned_the_same_recordings_both_end_well(
-    run: Callable[..., Run], at_once: Callable[..., None], ledger: Ledger, folder: str
+    run: Callable[..., Run], unaware: Callable[..., None], ledger: Ledger, folder: str
 ) -> None:
     first, second = run("one"), run("two")
-    at_once(first, second)
-    assert [item.planned and item.planned["files"] for item in (first, second)] == [6, 6]
+    unaware(first, second)
     first.submit()
     second.submit()
     wait_for_all([first, second])
@@ -96,15 +148,37 @@ def test_two_runs_that_planned_the_same_recordings_both_end_well(
 
 
 def test_the_second_of_two_runs_with_the_same_plan_transcribes_nothing_again(
-    run: Callable[..., Run], at_once: Callable[..., None], ledger: Ledger, folder: str
+    run: Callable[..., Run], unaware: Callable[..., None], ledger: Ledger, folder: str
 ) -> None:
     first, second = run("one"), run("two")
-    at_once(first, second)
+    unaware(first, second)
     first.submit()
     wait_for_all([first])
     second.submit()
     wait_for_all([second])
     assert [item.verify()["transcribed"] for item in (second, first)] == [6, 6]
+    assert_each_is_transcribed_once(ledger, folder)
+
+
+def test_a_run_that_submits_so_late_that_another_has_its_recordings_does_not(
+    run: Callable[..., Run],
+    workers: FaultyWorkers,
+    aws: Any,
+    ledger: Ledger,
+    folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late, following = run("late"), run("following")
+    assert late.plan() == 6
+    expire_claims(monkeypatch)
+    with held(workers, aws, following, "source GET") as go_on:
+        assert following.start() == 6
+        with pytest.raises(PlanOvertaken, match="another run has 6 of its 6 recordings"):
+            late.submit()
+        assert late.plan() == 0
+        go_on.set()
+        wait_for_all([following])
+    assert following.verify()["transcribed"] == 6
     assert_each_is_transcribed_once(ledger, folder)
 
 
@@ -130,8 +204,7 @@ def test_what_an_abandoned_run_had_planned_is_taken_by_the_next(
     abandoned, following = run("one"), run("two")
     assert abandoned.plan() == 6
     assert following.plan() == 0, "it may be about to submit its job"
-    monkeypatch.setattr("transcription.stages._ABOUT_TO_SUBMIT", timedelta(0))
-    time.sleep(1.1)  # S3 tells times in whole seconds
+    expire_claims(monkeypatch)
     assert following.start() == 6
     wait_for_all([following])
     assert following.verify()["transcribed"] == 6
@@ -155,11 +228,11 @@ def test_a_backfill_beside_a_nightly_run_shares_the_recordings_out(
 
 
 def test_a_backfill_that_planned_what_a_nightly_run_just_moves_ends_well(
-    run: Callable[..., Run], at_once: Callable[..., None], ledger: Ledger, folder: str
+    run: Callable[..., Run], unaware: Callable[..., None], ledger: Ledger, folder: str
 ) -> None:
     now = datetime.now(UTC)
     backfill, nightly = run("backfill", backfill=(now - DAY, now + DAY)), run("nightly")
-    at_once(backfill, nightly)
+    unaware(backfill, nightly)
     nightly.submit()
     backfill.submit()
     wait_for_all([nightly, backfill])
@@ -186,6 +259,12 @@ def test_after_a_partial_failure_only_what_is_left_is_planned_and_paid_for(
     assert partial.verify() == {"transcribed": 2, "rejected": 0, "replaced": 0, "missing": 0}
     assert partial.plan() == 0
     assert_each_is_transcribed_once(ledger, folder)
+
+
+def expire_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let manifests that are there now claim nothing any more, as if they were put long ago."""
+    monkeypatch.setattr(submission, "CLAIM", timedelta(0))
+    time.sleep(1.1)  # S3 tells times in whole seconds
 
 
 def refuse(worker: Worker, *stems: str) -> None:

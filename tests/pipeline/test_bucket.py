@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from transcription import manifest, planning
+from transcription import layout, manifest, planning
 from transcription.bucket import Bucket
 from transcription.manifest import Line
 
@@ -54,13 +54,15 @@ def test_more_than_a_thousand_keys_are_deleted(bucket: Bucket, keys: Any) -> Non
     ],
 )
 def test_only_a_live_or_fresh_run_claims_what_it_planned(
-    put: Any, bucket: Bucket, live: set[str], fresh_since: datetime, claims: bool
+    put: Any, bucket: Bucket, caplog: Any, live: set[str], fresh_since: datetime, claims: bool
 ) -> None:
     put("input/a.wav")
     body = manifest.to_bytes(planned(bucket))
     bucket.write_manifests(RUN, [body])
     bucket.write_manifests(OTHER, [body])
+    put(layout.PLAN_LOCK, b'{"run_id": "other"}')
     assert bucket.claimed_by_others(RUN, live, fresh_since) == ({"input/a.wav"} if claims else set())
+    assert "cannot be read" not in caplog.text, "the lock is no manifest"
 
 
 def test_each_planned_file_is_judged_by_what_lies_in_the_bucket(put: Any, bucket: Bucket, s3: Any) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import array_job, layout, submission
-from transcription.errors import PlanMissing
+from transcription import array_job, layout, manifest, planning, submission
+from transcription.bucket import Bucket
+from transcription.errors import PlanMissing, PlanOvertaken
 from transcription.submission import SubmitOnce
 
 RUN_ID = "manual__2026-11-23T06:52:46+00:00"
-PLAN = {"digest": "0123456789abcdef", "children": 3, "manifest_prefix": "child_job_input/x/", "dry_run": False}
+PREFIX, OTHER = "child_job_input/x/", "child_job_input/y/"
+PLAN = {"digest": "0123456789abcdef", "files": 3, "children": 3, "manifest_prefix": PREFIX, "dry_run": False}
+HOURS_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
 
 
 class Store(dict[str, Any]):
@@ -74,9 +78,32 @@ def context(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture
-def submit(batch: Any, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+def planned(put: Any, empty_bucket: str) -> Any:
+    """Puts manifests of a recording each, as a plan of that time left them; returns their bodies."""
+
+    def planned(prefix: str, names: str, made: datetime | None = None) -> list[bytes]:
+        bodies = []
+        for index, name in enumerate(names):
+            put(f"input/{name}.wav")
+            lines, _ = planning.manifest_lines(Bucket(empty_bucket).objects(f"input/{name}.wav"))
+            bodies.append(manifest.to_bytes(lines))
+            put(f"{prefix}{index}", bodies[-1], modified=made)
+        return bodies
+
+    return planned
+
+
+@pytest.fixture
+def submit(batch: Any, context: dict[str, Any], planned: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("airflow.providers.amazon.aws.links.batch.BatchJobDetailsLink.persist", lambda **_: None)
-    return lambda **plan: SubmitOnce(task_id="submit", plan={**PLAN, **plan}).execute(context)  # type: ignore[arg-type]
+
+    def submit(**changes: Any) -> str:
+        plan = {**PLAN, **changes}
+        if not plan.pop("as_it_is", False):
+            planned(PREFIX, "abc"[: plan["children"]])
+        return SubmitOnce(task_id="submit", plan=plan).execute(context)  # type: ignore[arg-type]
+
+    return submit
 
 
 def test_a_plan_for_several_children_becomes_an_array_job(submit: Any, batch: Any) -> None:
@@ -142,6 +169,52 @@ def test_a_dry_run_submits_nothing(submit: Any, batch: Any, configured: Any) -> 
 def test_a_run_without_a_plan_says_what_to_do(context: dict[str, Any]) -> None:
     with pytest.raises(PlanMissing, match="airflow tasks test transcription submit RUN_ID"):
         SubmitOnce(task_id="submit", plan=None).execute(context)  # type: ignore[arg-type]
+
+
+def test_a_plan_that_waited_long_is_claimed_anew_and_submitted(
+    submit: Any, planned: Any, batch: Any, configured: Any, empty_bucket: str, keys: Any
+) -> None:
+    bodies = planned(PREFIX, "abc", HOURS_AGO)
+    planned(OTHER, "cd", HOURS_AGO)  # of a run that was abandoned
+    assert submit(as_it_is=True) in {job["jobId"] for job in jobs(batch, configured)}
+    bucket = Bucket(empty_bucket)
+    assert [item.uploaded > HOURS_AGO for item in bucket.objects(PREFIX)] == [True] * 3
+    assert [bucket._read(f"{PREFIX}{index}") for index in range(3)] == bodies
+    assert layout.PLAN_LOCK not in keys()
+
+
+def test_a_plan_that_waited_long_and_was_overtaken_says_what_to_do(
+    submit: Any, planned: Any, batch: Any, configured: Any, empty_bucket: str, keys: Any
+) -> None:
+    planned(PREFIX, "abc", HOURS_AGO)
+    planned(OTHER, "dca")
+    with pytest.raises(PlanOvertaken, match=r"has 2 of its 3 recordings, such as 'input/a.wav'. Clear `plan`"):
+        submit(as_it_is=True)
+    assert jobs(batch, configured) == []
+    assert [item.uploaded for item in Bucket(empty_bucket).objects(PREFIX)] == [HOURS_AGO] * 3
+    assert layout.PLAN_LOCK not in keys()
+
+
+def test_a_plan_whose_manifests_were_removed_says_what_to_do(
+    submit: Any, planned: Any, batch: Any, configured: Any
+) -> None:
+    planned(PREFIX, "ab")
+    with pytest.raises(PlanMissing, match=r"3 manifests, and under child_job_input/x/ are 2.*Clear `plan`"):
+        submit(as_it_is=True)
+    assert jobs(batch, configured) == []
+
+
+def test_of_two_live_jobs_of_one_plan_one_is_adopted_and_the_other_stopped(
+    submit: Any, batch: Any, configured: Any, context: dict[str, Any]
+) -> None:
+    first = submit()
+    context["task_state_store"].clear()
+    queue = configured.airflow_options["transcription.job_queue"]
+    name = submission.job_name(context["run_id"], PLAN["digest"])  # type: ignore[arg-type]
+    second = batch.submit_job(jobName=name, jobQueue=queue, jobDefinition="sleeper")["jobId"]
+    adopted = submit()
+    ended(batch, ({first, second} - {adopted}).pop())
+    assert [job["jobId"] for job in jobs(batch, configured)] == [adopted]
 
 
 def test_what_the_user_set_reaches_the_worker_and_nothing_else_does() -> None:
