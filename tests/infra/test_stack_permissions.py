@@ -145,6 +145,9 @@ CAN = [
     # The five tasks of the DAG
     ("AirflowRole", "s3:ListBucket", AUDIO, {}),
     ("AirflowRole", "s3:PutObject", f"{AUDIO}/child_job_input/run/0", {}),
+    ("AirflowRole", "s3:PutObject", f"{AUDIO}/child_job_input/plan.lock", {}),
+    ("AirflowRole", "s3:GetObject", f"{AUDIO}/child_job_input/plan.lock", {}),
+    ("AirflowRole", "s3:DeleteObject", f"{AUDIO}/child_job_input/plan.lock", {}),
     ("AirflowRole", "batch:SubmitJob", DEFINITION, {}),
     ("AirflowRole", "batch:SubmitJob", "<BatchQueue.JobQueueArn>", {}),
     ("AirflowRole", "batch:ListJobs", "*", {}),
