@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,13 @@ LONG_AGO = timedelta(hours=1)
 
 @pytest.fixture
 def bucket(empty_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    monkeypatch.setattr(plan_lock, "_LOOK_SECONDS", 0.05)
+    deadline = time.monotonic() + 60
+
+    def sleep(_seconds: float) -> None:
+        assert time.monotonic() < deadline, "the lock is never to be had"
+        time.sleep(0.05)
+
+    monkeypatch.setattr(plan_lock, "time", SimpleNamespace(sleep=sleep))
     return Bucket(empty_bucket)
 
 
