@@ -22,6 +22,33 @@ def planned(bucket: Bucket, prefix: str = "input/") -> list[Line]:
     return planning.manifest_lines(bucket.objects(prefix))[0]
 
 
+def test_a_listing_has_every_key_once_in_key_order_whatever_its_name(put: Any, bucket: Bucket) -> None:
+    names = [
+        "",
+        "a/",
+        "a",
+        "a b",
+        "a-b.wav",
+        "a/b",
+        "a/b/c.wav",
+        "a.wav",
+        "A.wav",
+        "%2F",
+        "%2F/x.wav",
+        "a+b",
+        "ä/é.wav",
+    ]
+    names += ["b/\n.wav", "日本/話.wav", "😀.wav", "\uffee.wav", "a//b", "..", "z" * 1018]
+    for name in reversed(names):
+        put(f"input/{name}")
+    put("inputs")
+    put("input")
+    assert [item.key for item in bucket.objects("input/")] == sorted(
+        (f"input/{name}" for name in names), key=str.encode
+    )
+    assert [item.name for item in bucket.objects("input/a/")] == ["a/", "a//b", "a/b", "a/b/c.wav"]
+
+
 def test_a_runs_manifests_come_back_line_by_line(put: Any, bucket: Bucket, keys: Any) -> None:
     for name in ("input/a b.wav", "input/c\n'$(id)'.wav", "input/ü.wav"):
         put(name)
