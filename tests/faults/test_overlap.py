@@ -113,23 +113,26 @@ def test_of_runs_that_plan_at_the_same_moment_one_takes_the_recordings(
     assert_each_is_transcribed_once(ledger, folder)
 
 
-def test_a_run_that_lost_the_lock_writes_nothing_and_its_next_attempt_plans(
-    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, aws: Any, ledger: Ledger, folder: str
+@pytest.mark.parametrize("step", ["plan", "write"])
+def test_a_run_that_loses_the_lock_fails_and_its_next_attempt_leaves_the_recordings_to_the_other(
+    step: str, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, ledger: Ledger, folder: str
 ) -> None:
-    lost, other = run("lost"), run("other")
-    lines = planning.manifest_lines
+    loser, other = run("loser"), run("other")
+    place, name = {"plan": (planning, "manifest_lines"), "write": (bucket.Bucket, "write_manifests")}[step]
+    real = getattr(place, name)
 
-    def overtaken(recordings: Any) -> Any:  # it was suspended for so long that another run took the lock over
-        monkeypatch.setattr(planning, "manifest_lines", lines)
+    def suspended(*args: Any, **kwargs: Any) -> Any:  # for so long that the other takes the lock over
+        monkeypatch.setattr(place, name, real)
         monkeypatch.setattr(plan_lock, "_ABANDONED_SECONDS", -60)
         assert other.plan() == 6
-        return lines(recordings)
+        return real(*args, **kwargs)
 
-    monkeypatch.setattr(planning, "manifest_lines", overtaken)
+    monkeypatch.setattr(place, name, suspended)
     with pytest.raises(PlanLockLost):
-        lost.plan()
-    assert not list(bucket.Bucket(ledger.bucket).objects(lost.manifest_prefix))
-    assert lost.plan() == 0, "the other run has them"
+        loser.plan()
+    written = list(bucket.Bucket(ledger.bucket).objects(loser.manifest_prefix))
+    assert bool(written) == (step == "write")
+    assert loser.plan() == 0, "the other has them"
 
 
 def test_two_runs_that_planned_the_same_recordings_both_end_well(

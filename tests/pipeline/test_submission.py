@@ -160,6 +160,18 @@ def test_another_runs_job_is_not_touched(submit: Any, batch: Any, configured: An
     assert layout.run_folder(context["run_id"]) in submission.live_runs(batch, queue)
 
 
+def test_a_task_that_a_user_stops_takes_its_job_with_it(
+    submit: Any, batch: Any, configured: Any, context: dict[str, Any], planned: Any
+) -> None:
+    planned(PREFIX, "abc")
+    task = SubmitOnce(task_id="submit", plan=PLAN)
+    task.on_kill()  # before it has a job
+    job = task.execute(context)  # type: ignore[arg-type]
+    task.on_kill()
+    ended(batch, job)
+    assert jobs(batch, configured) == []
+
+
 def test_a_dry_run_submits_nothing(submit: Any, batch: Any, configured: Any) -> None:
     with pytest.raises(AirflowSkipException):
         submit(dry_run=True)
