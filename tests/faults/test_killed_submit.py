@@ -50,7 +50,7 @@ def submit(run_id: str, plan: dict[str, Any], variables: dict[str, str], store: 
     from transcription.submission import SubmitOnce
 
     os.environ.update(variables)
-    BatchJobDetailsLink.persist = lambda **_: None
+    BatchJobDetailsLink.persist = lambda **_: None  # type: ignore[method-assign]
     context = {"run_id": run_id, "params": {}, "task_state_store": store, "ti": None, "task_instance": None}
     SubmitOnce(task_id="submit", plan=plan).execute(context)  # type: ignore[arg-type]
 
