@@ -1,4 +1,8 @@
-"""The task `submit` as a process of its own, killed around the one call that costs money: one job comes of it."""
+"""Tasks as processes of their own, which are killed.
+
+`submit` is, around the one call that costs money: one job comes of it.
+`plan` is, under its lock: its next attempt goes on.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from proxy import Call, Proxy, Reset, proxied
+from runs import Run
 
 from transcription import array_job, layout
 
@@ -53,6 +60,12 @@ def submit(run_id: str, plan: dict[str, Any], variables: dict[str, str], store: 
     BatchJobDetailsLink.persist = lambda **_: None  # type: ignore[method-assign]
     context = {"run_id": run_id, "params": {}, "task_state_store": store, "ti": None, "task_instance": None}
     SubmitOnce(task_id="submit", plan=plan).execute(context)  # type: ignore[arg-type]
+
+
+def plan(name: str, folder: str, variables: dict[str, str]) -> None:
+    """The same for the task `plan`."""
+    os.environ.update(variables)
+    assert Run(SimpleNamespace(client=boto3.client), name, prefix=folder).plan() == 1
 
 
 @dataclass
@@ -148,6 +161,41 @@ def task(
         yield task
         for job in task.live_jobs():
             batch.terminate_job(jobId=job, reason="The test is over.")
+
+
+def test_a_plan_that_is_killed_under_the_lock_is_made_by_its_next_attempt(
+    aws: Any, deployed: Any, preloaded: None
+) -> None:
+    s3, bucket = aws.client("s3"), deployed.outputs["BucketName"]
+    s3.put_object(Bucket=bucket, Key="input/killed plan/a.wav", Body=b"x")
+    manifest = Run(aws, "killed-plan").manifest_prefix + "0"
+
+    def keys() -> list[str]:
+        listed = s3.list_objects_v2(Bucket=bucket, Prefix=layout.MANIFESTS).get("Contents", ())
+        return [item["Key"] for item in listed if item["Key"] in (manifest, layout.PLAN_LOCK)]
+
+    def kill(call: Call) -> None:
+        if (call.method, call.key) == ("PUT", manifest):
+            os.kill(process.pid, signal.SIGKILL)
+            process.join(60)
+            raise Reset
+
+    with proxied(aws.endpoint) as (proxy, address):
+        proxy.before = kill  # type: ignore[assignment]
+        arguments = ("killed-plan", "killed plan/", {**os.environ, "AWS_ENDPOINT_URL": address})
+        process: Any = PROCESSES.Process(target=plan, args=arguments)
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+        assert keys() == [layout.PLAN_LOCK]
+        proxy.before = lambda call: None
+        process = PROCESSES.Process(target=plan, args=arguments)
+        process.start()
+        process.join(120)
+        assert process.exitcode == 0
+        assert keys() == [manifest]
+    s3.delete_object(Bucket=bucket, Key="input/killed plan/a.wav")
+    s3.delete_object(Bucket=bucket, Key=manifest)
 
 
 def killed_before(task: Task) -> int:
