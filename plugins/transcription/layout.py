@@ -11,8 +11,8 @@ OUTPUT = "output/"
 PROCESSED = "processed/"
 FAILED = "failed/"
 MANIFESTS = "child_job_input/"
-RUNS = "runs/"
 PLAN_LOCK = MANIFESTS + "plan.lock"
+RUNS = "runs/"
 
 MAX_KEY_BYTES = 1024
 """S3's limit on a key: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
