@@ -84,6 +84,7 @@ def _plan(bucket: Bucket, lock: PlanLock | None, context: Mapping[str, Any]) -> 
     )
     shares = planning.split(lines, children)
     summary = {
+        "planned": datetime.now(UTC).isoformat(),
         "manifest_prefix": prefix,
         "digest": manifest.digest(map(manifest.to_bytes, shares)),
         "files": len(lines),

@@ -157,22 +157,23 @@ class SubmitOnce(BatchOperator):
             PlanMissing: the manifests are gone.
             PlanOvertaken: other runs have planned some of the recordings meanwhile.
         """
-        prefix = self.plan["manifest_prefix"]
-        put = [item.uploaded for item in bucket.objects(prefix)]
-        if len(put) != self.plan["children"]:
-            raise PlanMissing(
-                f"The plan has {self.plan['children']} manifests, and under {prefix} are {len(put)}: they were "
-                f"removed, most likely because the run was verified (see {layout.report_key(context['run_id'])}). "
-                "Clear `plan` and what follows it to do what is left."
-            )
-        if min(put) > datetime.now(UTC) - CLAIM / 2:
+        planned = datetime.fromisoformat(self.plan["planned"])
+        if datetime.now(UTC) - planned < CLAIM / 2:
             return
+        prefix = self.plan["manifest_prefix"]
         with bucket.plan_lock(context["run_id"]) as lock:
+            manifests = sum(1 for _ in bucket.objects(prefix))
+            if manifests != self.plan["children"]:
+                raise PlanMissing(
+                    f"The plan has {self.plan['children']} manifests, and under {prefix} are {manifests}: they were "
+                    f"removed, most likely because the run was verified (see {layout.report_key(context['run_id'])}). "
+                    "Clear `plan` and what follows it to do what is left."
+                )
             claimed = claimed_by_others(bucket, self.job_queue, prefix)
             shared = [line.source_key for line in bucket.manifests(prefix) if line.source_key in claimed]
             if shared:
                 raise PlanOvertaken(
-                    f"This run was planned at {min(put):%Y-%m-%d %H:%M} UTC, and now another run has {len(shared)} of "
+                    f"This run was planned at {planned:%Y-%m-%d %H:%M} UTC, and now another run has {len(shared)} of "
                     f"its {self.plan['files']} recordings, such as {shared[0]!r}. "
                     "Clear `plan` and what follows it: this run then takes what is left."
                 )

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,7 +137,7 @@ def task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Task]:
     """A run that is planned, with children that only sleep."""
-    batch, s3 = aws.client("batch"), aws.client("s3")
+    batch = aws.client("batch")
     sizes = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}]
     container = {"name": "worker", "image": "worker", "command": ["sleep", "60"], "resourceRequirements": sizes}
     batch.register_job_definition(
@@ -147,14 +148,13 @@ def task(
     monkeypatch.setenv("AIRFLOW__TRANSCRIPTION__JOB_DEFINITION", "sleeper")
     run_id = f"manual__{request.node.name}"
     plan = {
+        "planned": datetime.now(UTC).isoformat(),
         "digest": "0123456789abcdef",
         "files": 2,
         "children": 2,
         "manifest_prefix": layout.manifest_prefix(run_id),
         "dry_run": False,
     }
-    for index in range(2):
-        s3.put_object(Bucket=deployed.outputs["BucketName"], Key=f"{plan['manifest_prefix']}{index}", Body=b"")
     queue = deployed.airflow_options["transcription.job_queue"]
     with proxied(aws.endpoint) as (proxy, address):
         task = Task(batch, queue, proxy, address, run_id, tmp_path / "store.json", plan)

@@ -94,16 +94,14 @@ def planned(put: Any, empty_bucket: str) -> Any:
 
 
 @pytest.fixture
-def submit(batch: Any, context: dict[str, Any], planned: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def submit(batch: Any, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("airflow.providers.amazon.aws.links.batch.BatchJobDetailsLink.persist", lambda **_: None)
+    return lambda **changes: task(**changes).execute(context)
 
-    def submit(**changes: Any) -> str:
-        plan = {**PLAN, **changes}
-        if not plan.pop("as_it_is", False):
-            planned(PREFIX, "abc"[: plan["children"]])
-        return SubmitOnce(task_id="submit", plan=plan).execute(context)  # type: ignore[arg-type]
 
-    return submit
+def task(*, planned: datetime | None = None, **changes: Any) -> Any:
+    plan = {**PLAN, "planned": (planned or datetime.now(UTC)).isoformat(), **changes}
+    return SubmitOnce(task_id="submit", plan=plan)
 
 
 def test_a_plan_for_several_children_becomes_an_array_job(submit: Any, batch: Any) -> None:
@@ -161,13 +159,12 @@ def test_another_runs_job_is_not_touched(submit: Any, batch: Any, configured: An
 
 
 def test_a_task_that_a_user_stops_takes_its_job_with_it(
-    submit: Any, batch: Any, configured: Any, context: dict[str, Any], planned: Any
+    submit: Any, batch: Any, configured: Any, context: dict[str, Any]
 ) -> None:
-    planned(PREFIX, "abc")
-    task = SubmitOnce(task_id="submit", plan=PLAN)
-    task.on_kill()  # before it has a job
-    job = task.execute(context)  # type: ignore[arg-type]
-    task.on_kill()
+    stopped = task()
+    stopped.on_kill()  # before it has a job
+    job = stopped.execute(context)
+    stopped.on_kill()
     ended(batch, job)
     assert jobs(batch, configured) == []
 
@@ -188,7 +185,7 @@ def test_a_plan_that_waited_long_is_claimed_anew_and_submitted(
 ) -> None:
     bodies = planned(PREFIX, "abc", HOURS_AGO)
     planned(OTHER, "cd", HOURS_AGO)  # of a run that was abandoned
-    assert submit(as_it_is=True) in {job["jobId"] for job in jobs(batch, configured)}
+    assert submit(planned=HOURS_AGO) in {job["jobId"] for job in jobs(batch, configured)}
     bucket = Bucket(empty_bucket)
     assert [item.uploaded > HOURS_AGO for item in bucket.objects(PREFIX)] == [True] * 3
     assert [bucket._read(f"{PREFIX}{index}") for index in range(3)] == bodies
@@ -201,7 +198,7 @@ def test_a_plan_that_waited_long_and_was_overtaken_says_what_to_do(
     planned(PREFIX, "abc", HOURS_AGO)
     planned(OTHER, "dca")
     with pytest.raises(PlanOvertaken, match=r"has 2 of its 3 recordings, such as 'input/a.wav'. Clear `plan`"):
-        submit(as_it_is=True)
+        submit(planned=HOURS_AGO)
     assert jobs(batch, configured) == []
     assert [item.uploaded for item in Bucket(empty_bucket).objects(PREFIX)] == [HOURS_AGO] * 3
     assert layout.PLAN_LOCK not in keys()
@@ -210,9 +207,9 @@ def test_a_plan_that_waited_long_and_was_overtaken_says_what_to_do(
 def test_a_plan_whose_manifests_were_removed_says_what_to_do(
     submit: Any, planned: Any, batch: Any, configured: Any
 ) -> None:
-    planned(PREFIX, "ab")
+    planned(PREFIX, "ab", HOURS_AGO)
     with pytest.raises(PlanMissing, match=r"3 manifests, and under child_job_input/x/ are 2.*Clear `plan`"):
-        submit(as_it_is=True)
+        submit(planned=HOURS_AGO)
     assert jobs(batch, configured) == []
 
 
