@@ -11,21 +11,6 @@ from transcriber import storage
 from transcriber.errors import ConfigError, Gone, Replaced
 
 
-def test_an_object_above_the_limit_of_one_copy_is_copied_in_parts_with_its_metadata(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage, "MULTIPART_COPY_BYTES", 0)
-    line = bucket.put("large.wav", b"x" * 6_000_000, ContentType="audio/x-wav", Metadata={"speaker": "ann"})
-    s3 = storage.Bucket(bucket.name)
-    facts = s3.facts(line["source_key"])
-    s3.copy(line["source_key"], facts, "processed/large.wav", {"source-etag": facts.etag})
-    copy = bucket.facts("processed/large.wav")
-    assert copy["ETag"].endswith('-1"'), "it was copied in one go"
-    assert copy["ContentLength"] == 6_000_000
-    assert copy["ContentType"] == "audio/x-wav"
-    assert copy["Metadata"] == {"speaker": "ann", "source-etag": facts.etag}
-
-
 def test_added_metadata_find_room_even_if_the_users_fill_the_limit(bucket: Bucket) -> None:
     own = {"long": "x" * 1900, "short": "y"}
     line = bucket.put("call.wav", Metadata=own)

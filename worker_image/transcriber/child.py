@@ -130,6 +130,7 @@ class Child:
         finally:
             fetchers.shutdown(wait=False, cancel_futures=True)
             deliverers.shutdown(wait=False, cancel_futures=True)
+            self._bucket.abort_copies()
         return self._account.exit_code()
 
     def _ahead(

@@ -7,14 +7,14 @@ import io
 import random
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import boto3
-from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
@@ -23,7 +23,10 @@ from .errors import ConfigError, Gone, Replaced, TemporaryError
 CONNECTIONS = 32
 BLOCK = 1 << 18
 READ_ATTEMPTS = 6  # of a body that breaks off; botocore itself retries only until the first byte
-MULTIPART_COPY_BYTES = 5 * 1000**3  # CopyObject takes no more than 5 GB
+WHOLE_COPY_BYTES = 5 * 1000**3  # CopyObject takes no more than 5 GB
+PART_BYTES = 512 << 20  # of a larger copy
+MAX_PARTS = 10_000  # S3's limit
+PARTS_AT_ONCE = 8
 USER_METADATA_BYTES = 2048  # S3's limit
 # What a copy with new metadata would lose otherwise.
 KEPT_HEADERS = (
@@ -32,7 +35,8 @@ KEPT_HEADERS = (
 GONE_CODES = ("NoSuchKey", "NoSuchVersion", "404")
 REPLACED_CODES = ("PreconditionFailed", "412")
 PERMANENT_STATUSES = (400, 401, 403, 404, 405)
-EXPIRED_CODES = ("ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown")
+# But for these, which a new attempt cures. An upload is gone, too, if the answer to its completion was lost.
+EXPIRED_CODES = ("ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown", "NoSuchUpload")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Bucket:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._open_copies: list[dict[str, str]] = []  # multipart uploads, as arguments of their calls
         try:
             self._client = boto3.client(
                 "s3",
@@ -90,24 +95,58 @@ class Bucket:
             )
 
     def copy(self, key: str, facts: ObjectFacts, target: str, added: Mapping[str, str]) -> None:
-        """Copy exactly this version, with its own metadata and what is added.
+        """Copy exactly this version, with its tags, its own metadata and what is added.
 
         Raises:
-            Gone, Replaced: there is no object, or it is another one by now.
+            Gone, Replaced: there is no object, or it is another one by now; then there is no copy.
         """
-        request = {
-            **facts.headers,
-            "Metadata": _merged(facts.metadata, added),
-            "MetadataDirective": "REPLACE",
-            "CopySourceIfMatch": _quoted(facts.etag),
-        }
-        source = {"Bucket": self.name, "Key": key}
+        version = {"CopySource": {"Bucket": self.name, "Key": key}, "CopySourceIfMatch": _quoted(facts.etag)}
+        described = {**facts.headers, "Metadata": _merged(facts.metadata, added)}
         with _meaning_of_errors(f"copying {key!r}"):
-            if facts.size <= MULTIPART_COPY_BYTES:
-                self._client.copy_object(Bucket=self.name, Key=target, CopySource=source, **request)
+            if facts.size <= WHOLE_COPY_BYTES:
+                self._client.copy_object(
+                    Bucket=self.name, Key=target, MetadataDirective="REPLACE", **version, **described
+                )
             else:
-                parts = TransferConfig(multipart_threshold=1, multipart_chunksize=512 << 20)
-                self._client.copy(source, self.name, target, ExtraArgs=request, Config=parts)
+                described.update(self._tagging(key))
+                self._copy_in_parts(version, facts.size, target, described)
+
+    def _tagging(self, key: str) -> dict[str, str]:
+        """An object's tags as the argument of an upload: no part carries them."""
+        tags = self._client.get_object_tagging(Bucket=self.name, Key=key)["TagSet"]
+        pairs = urlencode({tag["Key"]: tag["Value"] for tag in tags}, quote_via=quote)
+        return {"Tagging": pairs} if pairs else {}
+
+    def _copy_in_parts(self, version: dict[str, Any], size: int, target: str, described: dict[str, Any]) -> None:
+        """Every part asks for the version, so the parts of two never make one object."""
+        place = {"Bucket": self.name, "Key": target}
+        upload_id = self._client.create_multipart_upload(**place, **described)["UploadId"]
+        copy = {**place, "UploadId": upload_id}
+        self._open_copies.append(copy)
+
+        def copy_part(numbered: tuple[int, str]) -> dict[str, Any]:
+            number, part = numbered
+            answer = self._client.upload_part_copy(**copy, **version, PartNumber=number, CopySourceRange=part)
+            return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
+
+        try:
+            with ThreadPoolExecutor(PARTS_AT_ONCE, "copy") as threads:
+                parts = list(threads.map(copy_part, enumerate(_ranges(size), start=1)))
+            self._client.complete_multipart_upload(**copy, MultipartUpload={"Parts": parts}, MpuObjectSize=size)
+        except BaseException:
+            self._abort(copy)
+            raise
+        finally:
+            self._open_copies.remove(copy)
+
+    def abort_copies(self) -> None:
+        """Abort copies that are being made, since this process ends; S3 would keep their parts for days."""
+        for copy in list(self._open_copies):
+            self._abort(copy)
+
+    def _abort(self, copy: Mapping[str, str]) -> None:
+        with suppress(ClientError, BotoCoreError):  # the bucket's lifecycle rule removes what is left
+            self._client.abort_multipart_upload(**copy)
 
     def delete(self, key: str, etag: str) -> None:
         """Delete this version of an object, if it is still there.
@@ -166,6 +205,13 @@ class Bucket:
 def _quoted(etag: str) -> str:
     """An ETag as a header's value: with its quotes (RFC 9110, 8.8.3)."""
     return f'"{etag}"'
+
+
+def _ranges(size: int) -> Iterator[str]:
+    """The parts of an object of so many bytes, as headers' values."""
+    part = max(PART_BYTES, -(-size // MAX_PARTS))
+    for start in range(0, size, part):
+        yield f"bytes={start}-{min(start + part, size) - 1}"
 
 
 def _facts(answer: Mapping[str, Any], size: int | None = None) -> ObjectFacts:
