@@ -31,6 +31,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from tempfile import TemporaryDirectory
 from time import monotonic, time
 from typing import Any
 
@@ -220,21 +221,23 @@ class BatchJob(models.Job):
             {**self._given_environment(number), **self.container_environment},
         )
         record = self._begin_attempt(number)
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._status = "RUNNING"
-        log = threading.Thread(target=self._collect_log, args=(process,), daemon=True)
-        log.start()
-        self._container_reason = self._watch(process)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # a container's processes end with its first
-        log.join()
+        # A task's storage goes with it, however it ends. Not for `docker run`'s container, which has its own.
+        with TemporaryDirectory(prefix="container-", ignore_cleanup_errors=True) as scratch:
+            process = subprocess.Popen(
+                command,
+                env={**environment, "TMPDIR": scratch},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._status = "RUNNING"
+            log = threading.Thread(target=self._collect_log, args=(process,), daemon=True)
+            log.start()
+            self._container_reason = self._watch(process)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a container's processes end with its first
+            log.join()
         self.exit_code = process.returncode if process.returncode >= 0 else 128 - process.returncode
         record["stoppedAt"] = int(time() * 1000)
         record["statusReason"] = self.job_stopped_reason or self._container_reason or _CONTAINER_EXITED

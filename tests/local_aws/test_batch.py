@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,6 +168,15 @@ def test_what_a_container_started_ends_with_it(tmp_path: Any, jobs: Any) -> None
     jobs.wait(jobs.submit(f"(sleep 2; touch '{tmp_path}/survived') &"))
     time.sleep(2.5)
     assert not list(tmp_path.iterdir())
+
+
+def test_each_attempt_has_storage_of_its_own_that_goes_with_it(aws: Any, jobs: Any) -> None:
+    job_id = jobs.submit('echo "$TMPDIR"; ls "$TMPDIR"; mktemp; kill -9 $$', retryStrategy={"attempts": 2})
+    logs = [jobs.log(aws, attempt) for attempt in jobs.wait(job_id)["attempts"]]
+    folders = [Path(log[0]) for log in logs]
+    assert [Path(log[1]).parent for log in logs] == folders, "there was something in it before"
+    assert folders[0] != folders[1]
+    assert [folder for folder in folders if folder.exists()] == []
 
 
 def test_a_command_that_does_not_exist_fails_the_job_with_a_reason(jobs: Any) -> None:

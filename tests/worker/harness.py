@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -128,23 +129,25 @@ class Bucket:
         }
 
     @contextmanager
-    def worker(self, **settings: str) -> Iterator[subprocess.Popen[str]]:
-        """The worker, running; killed at the end if it still does."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "transcriber"],
-            env=self.environment(**settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
+    def worker(self, shell: str = "", **settings: str) -> Iterator[subprocess.Popen[str]]:
+        """The worker, running, with scratch space of its own; killed at the end if it still does."""
+        with tempfile.TemporaryDirectory() as scratch:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", f'{shell} exec "$0" -m transcriber', sys.executable],
+                env=self.environment(**{"TMPDIR": scratch, **settings}),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.communicate()  # returns when the engines have ended, too
 
-    def run(self, **settings: str) -> Run:
-        with self.worker(**settings) as process:
+    def run(self, shell: str = "", **settings: str) -> Run:
+        """Run the worker to its end; what the shell is to do before ends with a semicolon."""
+        with self.worker(shell, **settings) as process:
             return ended(process)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -306,14 +307,19 @@ def test_sigterm_ends_the_worker_for_a_retry_that_completes_the_work(bucket: Buc
     )
 
 
-def test_no_process_outlives_a_killed_worker(bucket: Bucket) -> None:
+def test_a_killed_worker_leaves_no_process_and_no_file(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     bucket.plan(bucket.put("long.wav", long_recording(3)))
     with bucket.worker() as worker:
         wait_for(lambda: len(_children(worker.pid)) >= 3)
+        assert list(tmp_path.glob("*/transcriber-*")), "it has no scratch space: the test shows nothing"
         children = _children(worker.pid)
         worker.kill()
         worker.wait()
         wait_for(lambda: not [child for child in children if Path(f"/proc/{child}/exe").exists()], 60)
+    assert list(tmp_path.iterdir()) == []
 
 
 def _children(pid: int) -> list[int]:
