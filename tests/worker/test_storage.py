@@ -24,7 +24,9 @@ def test_only_the_version_that_was_planned_is_read_or_deleted(bucket: Bucket) ->
     line = bucket.put("call.wav")
     s3 = storage.Bucket(bucket.name)
     with pytest.raises(Replaced):
-        s3.download(line["source_key"], "0" * 32, io.BytesIO())
+        s3.download(line["source_key"], "0" * 32, line["source_size"], io.BytesIO())
+    with pytest.raises(Replaced):
+        s3.download(line["source_key"], line["source_etag"], line["source_size"] - 1, io.BytesIO())
     with pytest.raises(Replaced):
         s3.delete(line["source_key"], "0" * 32)
     assert bucket.listing() == [line["source_key"]]
@@ -32,7 +34,7 @@ def test_only_the_version_that_was_planned_is_read_or_deleted(bucket: Bucket) ->
     s3.delete(line["source_key"], line["source_etag"])
     assert bucket.listing() == []
     with pytest.raises(Gone):
-        s3.download(line["source_key"], line["source_etag"], io.BytesIO())
+        s3.download(line["source_key"], line["source_etag"], line["source_size"], io.BytesIO())
 
 
 def test_a_bucket_that_does_not_exist_is_no_case_for_a_retry() -> None:

@@ -1,13 +1,16 @@
 """The work of one Batch child: its recordings, several on their way at once, each accounted for.
 
 Downloads run ahead, the decoder and the engines follow, and what is done is delivered behind them. Every
-queue between these steps is bounded, so memory and scratch space do not depend on the manifest.
+queue between these steps is bounded, so memory and scratch space do not depend on the manifest: at most
+AHEAD_FILES + DELIVERIES recordings are on their way, and what those hold that are not yet with the engines is
+AHEAD_BYTES at most, or a single larger one.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -35,6 +38,10 @@ DELIVERIES = 16  # files whose results are being written
 GIVE_UP_AFTER = 5  # files that failed for no fault of theirs: S3 is down, the disk is full
 GRACE_SECONDS = 10.0  # for what is at hand when the container must stop; Batch kills 30 s after SIGTERM
 
+TOO_LARGE = (
+    "This file is larger than the scratch space of the container that transcribes it. Cut or compress the recording, "
+    "or give the containers more (scratch_gib), and upload it again."
+)
 NO_SPEECH = "No speech was recognised in this recording. Check that it has sound, and that its language is the model's."
 
 
@@ -63,7 +70,8 @@ class Underway:
     """A recording on its way; what fails is kept until its results are delivered."""
 
     recording: Recording
-    fetched: Fetched | None = None
+    source: ObjectFacts | None = None
+    has_transcript: bool = False  # already, before it is heard
     heard: list[Heard] = field(default_factory=list)
     duration: float = 0.0  # seconds
     channels: int = 0
@@ -153,15 +161,19 @@ class Child:
     def _fetch(self, recording: Recording) -> Fetched:
         if self._delivery.has_transcript(recording):
             return Fetched(self._delivery.source(recording))
+        version = recording.source_key, recording.source_etag, recording.source_size
         if recording.source_size <= MEMORY_BYTES:
             memory = io.BytesIO()
-            source = self._bucket.download(recording.source_key, recording.source_etag, memory)
+            source = self._bucket.download(*version, memory)
             decoding = self._decoder.open(memory.getvalue(), self._rate, self._separate)
             return Fetched(source, decoding, decoding.next_batch())
+        space = shutil.disk_usage(self._scratch).total
+        if recording.source_size > space:
+            raise Rejected("too-large", TOO_LARGE, f"{recording.source_size} bytes, and {space} of scratch space")
         number, name = tempfile.mkstemp(dir=self._scratch)
         try:
             with os.fdopen(number, "wb") as file:
-                source = self._bucket.download(recording.source_key, recording.source_etag, file)
+                source = self._bucket.download(*version, file)
             decoding = self._decoder.open(name, self._rate, self._separate)
             return Fetched(source, decoding, decoding.next_batch(), Path(name))
         except BaseException:
@@ -171,19 +183,22 @@ class Child:
     def _send_through_engines(self, recording: Recording, fetching: Future[Fetched]) -> Underway:
         """Give a recording's pieces to the engines, as fast as these take them."""
         underway = Underway(recording)
+        scratch = None
         try:
-            underway.fetched = fetching.result()
-            batch = underway.fetched.first
-            while batch and underway.fetched.decoding:
+            fetched = fetching.result()
+            scratch = fetched.scratch
+            underway.source, underway.has_transcript = fetched.source, fetched.decoding is None
+            batch = fetched.first
+            while batch and fetched.decoding:
                 underway.heard.extend(map(self._hear, batch.pieces))
                 underway.duration, underway.channels = batch.duration, batch.channels
                 underway.warnings = batch.warnings
-                batch = None if batch.last else underway.fetched.decoding.next_batch()
+                batch = None if batch.last else fetched.decoding.next_batch()
         except Exception as error:
             underway.failure = error
         finally:
-            if underway.fetched and underway.fetched.scratch:
-                underway.fetched.scratch.unlink()
+            if scratch:
+                scratch.unlink()
         return underway
 
     def _hear(self, piece: Piece) -> Heard:
@@ -207,14 +222,14 @@ class Child:
     def _outcome(self, underway: Underway) -> str:
         recording = underway.recording
         try:
-            if underway.failure or not underway.fetched:
+            if underway.failure or not underway.source:
                 raise underway.failure or AssertionError("nothing was fetched")
-            if underway.fetched.decoding:
+            if not underway.has_transcript:
                 self._delivery.put_transcript(recording, _transcript(underway, self._separate))
             elif recording.in_place:
                 self._delivery.take_over(recording)
             if not recording.in_place:
-                self._delivery.move(recording, underway.fetched.source, recording.processed_key)
+                self._delivery.move(recording, underway.source, recording.processed_key)
         except Rejected as rejection:
             return self._reject(recording, rejection)
         except Replaced:

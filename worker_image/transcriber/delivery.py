@@ -83,7 +83,7 @@ class Delivery:
     def source(self, recording: Recording) -> ObjectFacts:
         """Raises Gone or Replaced if the planned version is no longer there."""
         facts = self._bucket.facts(recording.source_key)
-        if facts.etag != recording.source_etag:
+        if (facts.etag, facts.size) != (recording.source_etag, recording.source_size):
             raise Replaced(recording.source_key)
         return facts
 

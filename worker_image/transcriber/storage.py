@@ -80,13 +80,13 @@ class Bucket:
         with _meaning_of_errors(f"looking at {key!r}"):
             return _facts(self._client.head_object(Bucket=self.name, Key=key))
 
-    def download(self, key: str, etag: str, target: BinaryIO) -> ObjectFacts:
-        """Read this version of an object; a read that breaks off goes on where it stopped.
+    def download(self, key: str, etag: str, size: int, target: BinaryIO) -> ObjectFacts:
+        """Read this version of an object, of so many bytes; a read that breaks off goes on where it stopped.
 
         Raises:
             Gone, Replaced: there is no object, or it is another one by now.
         """
-        return self._download(self.name, key, etag, target)
+        return self._download(self.name, key, etag, target, size)
 
     def put(self, key: str, body: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
         with _meaning_of_errors(f"writing {key!r}"):
@@ -181,7 +181,9 @@ class Bucket:
         except Replaced as error:
             raise TemporaryError(f"{uri} was replaced while it was read") from error
 
-    def _download(self, bucket: str, key: str, etag: str | None, target: BinaryIO) -> ObjectFacts:
+    def _download(
+        self, bucket: str, key: str, etag: str | None, target: BinaryIO, size: int | None = None
+    ) -> ObjectFacts:
         """Read one version of an object: the one that is there, if etag is None."""
         start = target.tell()
         for attempt in range(1, READ_ATTEMPTS + 1):
@@ -191,6 +193,8 @@ class Bucket:
             with _meaning_of_errors(f"reading {key!r}"):
                 answer = self._client.get_object(Bucket=bucket, Key=key, **version, **rest)
                 etag = answer["ETag"].strip('"')
+                if size not in (None, answer["ContentLength"] + have):  # room was made for another size
+                    raise Replaced(key)
                 try:
                     for block in answer["Body"].iter_chunks(BLOCK):
                         target.write(block)
@@ -262,6 +266,6 @@ def _meaning_of_errors(what: str) -> Iterator[None]:
 
 
 def _disk_reason(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "The disk is full"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"The scratch space is full ({error.strerror}). Give the containers more (scratch_gib)"
     return f"The machine fails: {error}"
