@@ -12,6 +12,7 @@ import soxr
 from harness import recording
 
 RATE = 16_000
+BLOCK = 1 << 22  # samples that are encoded at a time
 
 
 def speech(name: str = "vm-rec-temp.wav") -> np.ndarray:
@@ -70,13 +71,16 @@ def encoded(
                 output.mux(video.encode(frame))
             output.mux(video.encode(None))
         channels = av.AudioLayout(layout).nb_channels
-        frame = av.AudioFrame.from_ndarray(
-            interleaved(at_rate(samples, rate), channels).reshape(1, -1), format="s16", layout=layout
-        )
-        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        sound = interleaved(at_rate(samples, rate), channels).reshape(1, -1)
         form = stream.codec_context.format or av.AudioFormat("s16")
         fit = av.AudioResampler(form.name, layout, rate, frame_size=stream.codec_context.frame_size or None)
-        for part in [*fit.resample(frame), *fit.resample(None)]:
+        for start in range(0, sound.size // channels, BLOCK):
+            block = sound[:, start * channels : (start + BLOCK) * channels]
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            for part in fit.resample(frame):
+                output.mux(stream.encode(part))
+        for part in fit.resample(None):
             output.mux(stream.encode(part))
         output.mux(stream.encode(None))
     return file.getvalue()

@@ -183,6 +183,18 @@ def test_a_long_recording_has_all_its_words_in_order_at_their_times(bucket: Buck
     assert_captions_are_in_time(bucket, "long", phrases)
 
 
+def test_three_hours_of_mostly_silence_have_their_words_at_their_times(bucket: Bucket) -> None:
+    """As a recorder makes that nobody switched off: said at the start, in the middle and at the end."""
+    places = [("vm-rec-temp.wav", 0, 1), ("agent-pass.wav", 5_399.5, 1), ("digits00.wav", 10_780, 1)]
+    samples, phrases = put_together(places)
+    bucket.plan(bucket.put("day.flac", encoded(samples, "flac", "flac")))
+    run = bucket.run(OUTPUT_FORMATS="json")
+    assert run.code == 0, run
+    document = json.loads(bucket.read("output/day.json"))
+    assert document["duration"] == pytest.approx(len(samples) / RATE, abs=0.01)
+    assert_all_is_heard(document, phrases, None)
+
+
 def test_a_long_call_has_all_the_words_of_each_channel_in_order_at_their_times(bucket: Bucket) -> None:
     places = in_turn([*TEXTS] * 2, channels=2)
     at = places[-1][1] + 15
