@@ -159,8 +159,8 @@ test: setup .venv/wheels/lock build/cdk.out/manifest.json ## All tests
 	@$(WORKER) -m pytest tests/worker tests/fine_tuning
 
 .PHONY: faults
-faults: setup build/cdk.out/manifest.json ## Make everything fail at every step; writes docs/faults.md
-	@FAULT_TABLE=docs/faults.md $(AIRFLOW) -m pytest -s -p no:logging tests/faults/test_faults.py
+faults: setup build/cdk.out/manifest.json ## Make everything fail at every step; writes docs/faults.md, README.md
+	@FAULT_TABLES=1 $(AIRFLOW) -m pytest -s -p no:logging tests/faults/test_faults.py
 
 .PHONY: fuzz
 fuzz: setup ## Fuzz the decoder and the manifest reader for longer (FUZZ=100)

@@ -1,7 +1,8 @@
 """Every fault at every step of a recording's life: nothing is lost, nothing done twice, no job doubled.
 
 All runs are planned first and share the machine, each with its own folder of recordings and its own fault. FAULT_ROUNDS
-repeats everything, FAULT_ONLY takes those whose names start so, FAULT_TABLE names a page to write the table into.
+repeats everything, FAULT_ONLY takes those whose names start so, FAULT_TABLES=1 writes the tables of docs/faults.md and
+README.md.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
@@ -19,45 +19,21 @@ from typing import Any
 
 import pytest
 from harness import SHORT, TEXTS, recording
-from injection import BAD_STEPS, GOOD_STEPS, MANIFEST, READS, FaultyWorkers, WireFault, Worker
+from injection import BAD_STEPS, MANIFEST, READS, FaultyWorkers, WireFault, Worker
 from ledger import Ledger
 from proxy import Reset
 from runs import Run, wait_for_all
+from trials import DECODER, DISK, ENGINE, LIFE, Trial, summary, table, write
 
 from transcription.errors import FilesMissing, ManifestUnreadable, PlanMissing
 
+PROJECT = Path(__file__).parents[2]
+DEADLINE = 900  # seconds for all runs of a round, which on a busy machine is no hurry
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 BYSTANDER = "vm-leavemsg.wav"
 OTHER = "conf-otherinparty.wav"
 NO_RECORDING = b"Dear Sir or Madam, please find attached the recording.\n"
-LIFE = (*GOOD_STEPS, *BAD_STEPS)
-ENGINE, DECODER, DISK = "engine", "decoder", "scratch disk"
-COLUMNS = (*LIFE, ENGINE, DECODER, DISK)
 ALWAYS = 1_000_000
-
-
-@dataclass
-class Trial:
-    """One fault at one step, the recordings that were there, and what was found."""
-
-    fault: str
-    step: str
-    names: list[str]
-    ends: tuple[str, ...] = ("processed",)  # where the first of them may be in the end
-    code: str = ""  # of the reason that it is rejected for
-    found: list[str] = field(default_factory=list)  # what should not have been
-
-    def look(self, ledger: Ledger, interrupted: bool) -> None:
-        """Look at the bucket. The move of a recording may be half done, but only in a job that failed."""
-        for name in self.names:
-            at = ledger.look(name)
-            half_done = interrupted and at.places[:1] == ("input",) and at.transcriptions <= 1
-            self.found += [f"lost: {name}"] * at.lost
-            self.found += [f"doubled: {name}: {at}"] * (at.doubled and not half_done)
-            self.found += [f"wrong: {name}: {at.wrong}"] * bool(at.wrong)
-
-    def count(self, what: str) -> int:
-        return sum(found.startswith(what) for found in self.found)
 
 
 @dataclass
@@ -79,12 +55,12 @@ class Scenario:
 class Stage:
     """Sets scenarios up."""
 
-    def __init__(self, aws: Any, workers: FaultyWorkers, ledger: Ledger, open_proxies: ExitStack) -> None:
-        self.aws, self.workers, self.ledger, self.open = aws, workers, ledger, open_proxies
+    def __init__(self, aws: Any, workers: FaultyWorkers, ledger: Ledger, open_proxies: ExitStack, name: str) -> None:
+        self.aws, self.workers, self.ledger, self.open, self.name = aws, workers, ledger, open_proxies, name
         self.scenarios: list[Scenario] = []
 
     def scenario(self, codes: list[int], **params: Any) -> tuple[Scenario, str]:
-        folder = f"run{len(self.scenarios)}/"
+        folder = f"{self.name}run{len(self.scenarios)}/"
         run = Run(self.aws, folder[:-1], prefix=folder, output_formats=["json"], **params)
         worker = self.open.enter_context(self.workers.of_run(run.manifest_prefix, self.aws.endpoint))
         self.scenarios.append(Scenario(run, worker, [], codes))
@@ -118,14 +94,15 @@ def wire_fault(step: str, name: str, deed: Callable[[], int | None], **more: Any
 
 
 def set_signals(stage: Stage, round_: int) -> None:
-    """SIGKILL and SIGTERM at every step (in a single round, SIGTERM at every other): before it is done, or after."""
-    for number, step in enumerate(LIFE):
-        for fault, blow, code in (("SIGTERM", signal.SIGTERM, 75), ("SIGKILL", signal.SIGKILL, 137)):
-            if ROUNDS == 1 and blow == signal.SIGTERM and number % 2:
-                continue
-            scenario, name = stage.alone(fault, step, [code, 0])
+    """The child gets a signal at every step: before it is done or after, and while the decoder or an engine works."""
+    for blow, code in ((signal.SIGTERM, 75), (signal.SIGKILL, 137)):
+        for number, step in enumerate(LIFE):
+            scenario, name = stage.alone(blow.name, step, [code, 0])
             after = (round_ + number + (blow == signal.SIGKILL)) % 2 == 1
             scenario.worker.wire.append(wire_fault(step, name, killing(scenario.worker, blow), after=after))
+        for function in (DECODER, ENGINE):
+            scenario, _ = stage.alone(blow.name, function, [code, 0])
+            scenario.worker.crash(function, f"{blow.name} to the child", len(recording()), 1)
 
 
 def killing(worker: Worker, blow: signal.Signals) -> Callable[[], None]:
@@ -267,11 +244,13 @@ def set_outage(stage: Stage) -> None:
 
 
 @pytest.fixture(scope="module")
-def aftermath(aws: Any, workers: FaultyWorkers, ledger: Ledger) -> Iterator[list[Scenario]]:
-    """All scenarios, played: once with their faults, and planned anew for what that left."""
-    with ExitStack() as proxies:
-        stage = Stage(aws, workers, ledger, proxies)
-        for round_ in range(ROUNDS):
+def aftermath(aws: Any, workers: FaultyWorkers, ledger: Ledger) -> list[Scenario]:
+    """All scenarios, played round by round: once with their faults, and planned anew for what that left."""
+    only = os.environ.get("FAULT_ONLY", "")
+    played: list[Scenario] = []
+    for round_ in range(ROUNDS):
+        with ExitStack() as proxies:
+            stage = Stage(aws, workers, ledger, proxies, f"round{round_}-")
             set_signals(stage, round_)
             set_crashes(stage)
             set_disk_full(stage)
@@ -279,12 +258,17 @@ def aftermath(aws: Any, workers: FaultyWorkers, ledger: Ledger) -> Iterator[list
             set_network(stage)
             set_owners(stage)
             set_outage(stage)
-        only = os.environ.get("FAULT_ONLY", "")
-        stage.scenarios = [case for case in stage.scenarios if case.trials[0].fault.startswith(only)]
-        play(stage.scenarios, ledger)
-        if "FAULT_TABLE" in os.environ and not only:
-            write_table(Path(os.environ["FAULT_TABLE"]), table(stage.scenarios))
-        yield stage.scenarios
+            chosen = [case for case in stage.scenarios if case.trials[0].fault.startswith(only)]
+            play(chosen, ledger)
+            played += chosen
+    if "FAULT_TABLES" in os.environ and not only:
+        write(PROJECT / "docs" / "faults.md", table(trials_of(played)))
+        write(PROJECT / "README.md", summary(trials_of(played)))
+    return played
+
+
+def trials_of(scenarios: list[Scenario]) -> list[Trial]:
+    return [trial for scenario in scenarios for trial in scenario.trials]
 
 
 def play(scenarios: list[Scenario], ledger: Ledger) -> None:
@@ -292,7 +276,7 @@ def play(scenarios: list[Scenario], ledger: Ledger) -> None:
         scenario.files = scenario.run.plan()
         scenario.tamper()
         scenario.run.submit()
-    wait_for_all((scenario.run for scenario in scenarios), 180 * ROUNDS)
+    wait_for_all((scenario.run for scenario in scenarios), DEADLINE)
     for scenario in scenarios:
         run = scenario.run
         scenario.children = run.planned["children"] if run.planned else 0
@@ -304,7 +288,7 @@ def play(scenarios: list[Scenario], ledger: Ledger) -> None:
         scenario.left = len(ledger.waiting(run.context["params"]["prefix"]))
         scenario.planned_again = run.start()
     again = [scenario for scenario in scenarios if scenario.planned_again]
-    wait_for_all((scenario.run for scenario in again), 180 * ROUNDS)
+    wait_for_all((scenario.run for scenario in again), DEADLINE)
     for scenario in again:
         settle(scenario, ledger, interrupted=False)
 
@@ -321,34 +305,14 @@ def settle(scenario: Scenario, ledger: Ledger, *, interrupted: bool) -> None:
             scenario.trials[0].found.append("verify failed")
 
 
-def table(scenarios: list[Scenario]) -> str:
-    """Fault by step: times tried; and over all steps, how many recordings were lost, doubled, wrong."""
-    rows: dict[str, list[Trial]] = defaultdict(list)
-    for scenario in scenarios:
-        for trial in scenario.trials:
-            rows[trial.fault].append(trial)
-    lines = [f"| fault | {' | '.join(COLUMNS)} | tried | lost | doubled | wrong |", "| --- |" + " ---: |" * 18]
-    for fault, trials in [*rows.items(), ("**all**", [trial for row in rows.values() for trial in row])]:
-        tried = [sum(trial.step == step for trial in trials) or "" for step in COLUMNS]
-        counts = [len(trials)] + [sum(trial.count(what) for trial in trials) for what in ("lost", "doubled", "wrong")]
-        lines.append(f"| {fault} | " + " | ".join(map(str, [*tried, *counts])) + " |")
-    return "\n".join(lines)
-
-
-def write_table(page: Path, text: str) -> None:
-    before, mark, rest = page.read_text("utf-8").partition("<!-- measured -->\n")
-    _, end, after = rest.partition("<!-- /measured -->")
-    page.write_text(f"{before}{mark}{text}\n{end}{after}", "utf-8")
-
-
 def test_no_fault_at_any_step_loses_a_recording_or_does_it_twice(aftermath: list[Scenario]) -> None:
-    print("\n" + table(aftermath))
-    assert [(trial.fault, trial.step, trial.found) for case in aftermath for trial in case.trials if trial.found] == []
+    print("\n" + table(trials_of(aftermath)))
+    assert [(trial.fault, trial.step, trial.found) for trial in trials_of(aftermath) if trial.found] == []
 
 
 def test_every_recording_ends_where_it_belongs(aftermath: list[Scenario], ledger: Ledger) -> None:
     astray = []
-    for trial in [trial for scenario in aftermath for trial in scenario.trials]:
+    for trial in trials_of(aftermath):
         victim, *beside = ((ledger.look(name).places or ("",))[0] for name in trial.names)
         if victim not in trial.ends or any(place != "processed" for place in beside):
             astray.append((trial.fault, trial.step, victim, beside))

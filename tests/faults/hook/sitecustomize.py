@@ -29,7 +29,11 @@ def commit(deed: str) -> None:
 
         decoder._some = hungry
         return
-    os.kill(os.getpid(), getattr(signal, deed))
+    blow, _, to_the_child = deed.partition(" ")
+    if to_the_child:
+        os.kill(int(Path(os.environ["PID_FILE"]).read_text()), getattr(signal, blow))
+        return
+    os.kill(os.getpid(), getattr(signal, blow))
     signal.pause()
 
 
