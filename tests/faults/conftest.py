@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,21 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> FaultyWorkers:
     return FaultyWorkers(folder=tmp_path_factory.mktemp("workers"))
 
 
+def without_content(key: Any, _memo: object) -> Any:
+    """What a listing needs of moto's object."""
+    listed = object.__new__(type(key))
+    listed.__dict__.update(key.__dict__, _etag=key.etag.strip('"'), _value_buffer=io.BytesIO(), multipart=None)
+    return listed
+
+
 @pytest.fixture(scope="session")
 def aws(workers: FaultyWorkers) -> Iterator[Any]:
+    from moto.s3.models import FakeKey
+
     from local_aws import server
 
+    # To list versions, moto 5.2.5 copies all that the bucket holds, contents too: gigabytes over a round.
+    FakeKey.__deepcopy__ = without_content
     with server.running(workers, slots=3, stop_timeout=2) as running:
         yield running
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,12 +121,15 @@ class Ledger:
         return str(self._reason(name).get("code", ""))
 
     def _etag(self, key: str) -> str | None:
-        found = self._get(key)
+        found = self._found(self.s3.head_object, key)
         return found["ETag"].strip('"') if found else None
 
     def _get(self, key: str) -> Any:
+        return self._found(self.s3.get_object, key)
+
+    def _found(self, ask: Callable[..., Any], key: str) -> Any:
         try:
-            return self.s3.get_object(Bucket=self.bucket, Key=key)
+            return ask(Bucket=self.bucket, Key=key)
         except ClientError as error:
             if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
                 return None
