@@ -1,4 +1,7 @@
-"""A child's manifest: JSON Lines, one recording a line. The one contract with the worker."""
+"""A child's manifest: JSON Lines, a header and then one recording a line. The one contract with the worker.
+
+The header has the schema, and the model and scorer of all that follows.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from typing import Any
 
 from transcription import layout
 from transcription.errors import ManifestUnreadable
+from transcription.models import IMAGES_OWN, ModelChoice
 
-SCHEMA = 1
+SCHEMA = 2
 DIGEST_LENGTH = 16
 
 
@@ -58,7 +62,6 @@ class Line:
         """The line as JSON, without a line feed: JSON escapes those of a key."""
         return json.dumps(
             {
-                "schema": SCHEMA,
                 "source_key": self.source_key,
                 "source_etag": self.source_etag,
                 "source_size": self.source_size,
@@ -71,19 +74,22 @@ class Line:
         )
 
 
-def to_bytes(lines: Iterable[Line]) -> bytes:
+def to_bytes(lines: Iterable[Line], choice: ModelChoice = IMAGES_OWN) -> bytes:
     """A child's manifest as it stands in the bucket."""
-    return "".join(line.to_json() + "\n" for line in lines).encode()
+    header = json.dumps({"schema": SCHEMA, **choice._asdict()}, ensure_ascii=False)
+    return "".join(f"{text}\n" for text in (header, *(line.to_json() for line in lines))).encode()
 
 
 def from_bytes(body: bytes, key: str) -> Iterator[Line]:
-    """Read a manifest back, line by line.
+    """Read a manifest's recordings back, line by line.
 
     Raises:
         ManifestUnreadable: it is none of this schema; the message names its key.
     """
     try:
-        for text in body.decode().split("\n"):
+        header, *lines = body.decode().split("\n")
+        _check_schema(json.loads(header))
+        for text in lines:
             if text:
                 yield _line(json.loads(text))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -93,9 +99,12 @@ def from_bytes(body: bytes, key: str) -> Iterator[Line]:
         ) from error
 
 
+def _check_schema(header: dict[str, Any]) -> None:
+    if header["schema"] != SCHEMA:
+        raise ValueError(f"it has schema {header['schema']!r}, not {SCHEMA}")
+
+
 def _line(fields: dict[str, Any]) -> Line:
-    if fields["schema"] != SCHEMA:
-        raise ValueError(f"it has schema {fields['schema']!r}, not {SCHEMA}")
     values = {name: fields[name] for name in Line.__slots__}
     return Line(**{**values, "uploaded": datetime.fromisoformat(fields["uploaded"])})
 

@@ -21,7 +21,7 @@ def main(command: str, model: str, scorer: str) -> None:
     bucket = os.environ["S3_BUCKET_NAME"]
     s3 = boto3.client("s3")
     manifest = os.environ["MANIFEST_PREFIX"] + os.environ["AWS_BATCH_JOB_ARRAY_INDEX"]
-    lines = s3.get_object(Bucket=bucket, Key=manifest)["Body"].read().decode().splitlines()
+    lines = s3.get_object(Bucket=bucket, Key=manifest)["Body"].read().decode().splitlines()[1:]  # without the header
     with tempfile.TemporaryDirectory() as scratch:
         audio = Path(scratch) / "audio.wav"
         for line in map(json.loads, lines):

@@ -90,7 +90,9 @@ def _on_bucket(
 ) -> Outcome:
     with s3_server(latency) as endpoint:
         lines = [_upload(endpoint, name, content) for name, content in audio.items()]
-        _put(f"{endpoint}/bench/{MANIFESTS}0", "".join(json.dumps(line) + "\n" for line in lines).encode())
+        header = {"schema": 2, "model": None, "scorer": None}
+        body = "".join(json.dumps(line) + "\n" for line in (header, *lines))
+        _put(f"{endpoint}/bench/{MANIFESTS}0", body.encode())
         environment = {
             **settings, "AWS_ENDPOINT_URL": endpoint, "S3_BUCKET_NAME": "bench", "MANIFEST_PREFIX": MANIFESTS,
             "AWS_BATCH_JOB_ARRAY_INDEX": "0",
@@ -138,7 +140,7 @@ def _upload(endpoint: str, name: str, content: bytes) -> dict[str, Any]:
     """Put a recording, and return its manifest line."""
     etag = _put(f"{endpoint}/bench/{quote('input/' + name)}", content)
     return {
-        "schema": 1, "source_key": f"input/{name}", "source_etag": etag, "source_size": len(content),
+        "source_key": f"input/{name}", "source_etag": etag, "source_size": len(content),
         "uploaded": "2026-11-20T12:00:00+00:00", "transcript_key": f"output/{name}",
         "processed_key": f"processed/{name}", "failed_key": f"failed/{name}",
     }  # fmt: skip

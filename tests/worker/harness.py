@@ -83,7 +83,6 @@ class Bucket:
         facts = self.s3.head_object(Bucket=self.name, Key=key)
         stem, dot, _ = name.rpartition(".")
         return {
-            "schema": 1,
             "source_key": key,
             "source_etag": facts["ETag"].strip('"'),
             "source_size": facts["ContentLength"],
@@ -93,8 +92,11 @@ class Bucket:
             "failed_key": f"failed/{name}",
         }
 
-    def plan(self, *lines: dict[str, Any], index: int = 0) -> None:
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    def plan(
+        self, *lines: dict[str, Any], index: int = 0, model: str | None = None, scorer: str | None = None
+    ) -> None:
+        header = {"schema": 2, "model": model, "scorer": scorer}
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (header, *lines))
         self.s3.put_object(Bucket=self.name, Key=f"{RUN}{index}", Body=text.encode("utf-8"))
 
     def listing(self) -> list[str]:

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transcriber import models, storage
+from transcriber.__main__ import with_model_of
 from transcriber.errors import ConfigError
-from transcriber.manifest import Recording, parse_manifest
+from transcriber.manifest import Manifest, Recording, parse_manifest
 from transcriber.model_file import Kind, alphabet_of, model_kind, scorer_fault
 from transcriber.models import fetch, find_model
 from transcriber.settings import read_settings
@@ -238,37 +239,74 @@ CONTRACT = (ROOT / "tests" / "contract" / "manifest.jsonl").read_bytes()
 
 
 def test_the_manifest_of_the_contract_is_read() -> None:
-    recordings = parse_manifest(CONTRACT)
-    lines = [json.loads(line) for line in CONTRACT.decode("utf-8").splitlines()]
-    assert [{"schema": 1, **vars(recording)} for recording in recordings] == lines
-    assert [recording.in_place for recording in recordings] == [False] * 5 + [True]
+    manifest = parse_manifest(CONTRACT)
+    header, *lines = (json.loads(line) for line in CONTRACT.decode("utf-8").splitlines())
+    assert {"schema": 2, "model": manifest.model, "scorer": manifest.scorer} == header
+    assert [vars(recording) for recording in manifest.recordings] == lines
+    assert [recording.in_place for recording in manifest.recordings] == [False] * 5 + [True]
 
 
-LINE: dict[str, Any] = json.loads(CONTRACT.split(b"\n")[0])
+HEADER: dict[str, Any] = {"schema": 2, "model": None, "scorer": None}
+LINE: dict[str, Any] = json.loads(CONTRACT.split(b"\n")[1])
+
+
+def body(*entries: Any, header: Any = HEADER) -> bytes:
+    return "\n".join(map(json.dumps, (header, *entries))).encode()
 
 
 @pytest.mark.parametrize(
     ("manifest", "reason"),
     [
-        (b"", "no recordings"),
+        (b"", "Line 1"),
         (b"input/a.wav\ninput/b.wav\n", "Line 1"),
-        (json.dumps({**LINE, "schema": 2}).encode(), "schema 2"),
+        (json.dumps({"schema": 1, **LINE}).encode(), "schema 1, and this worker reads schema 2"),
+        (body(LINE, header={**HEADER, "schema": 3}), "schema 3"),
+        (json.dumps(LINE).encode(), "schema None"),
+        (body(LINE, header={**HEADER, "model": 7}), "model must be a text"),
+        (body(LINE, header={**HEADER, "scorer": ""}), "scorer must be a text"),
+        (body(), "no recordings"),
         (b"[]", "no JSON object"),
+        (body([]), "Line 2 .* no JSON object"),
         (b"\xff\xfe{}", "Line 1"),
         (b"[" * 200_000, "Line 1"),
-        (json.dumps({key: LINE[key] for key in LINE if key != "failed_key"}).encode(), "failed_key is missing"),
-        (json.dumps({**LINE, "source_size": "1"}).encode(), "source_size"),
-        (json.dumps({**LINE, "source_size": -1}).encode(), "source_size"),
-        (json.dumps({**LINE, "source_etag": '"abc"'}).encode(), "without quotes"),
-        (json.dumps({**LINE, "source_key": ""}).encode(), "source_key"),
-        (json.dumps({**LINE, "source_key": "\ud800"}).encode(), "Line 1"),
-        (json.dumps({**LINE, "transcript_key": LINE["source_key"]}).encode(), "overwrite"),
-        ((json.dumps(LINE) + "\n" + json.dumps(LINE)).encode(), "share the source_key"),
+        (body({key: LINE[key] for key in LINE if key != "failed_key"}), "failed_key is missing"),
+        (body({**LINE, "source_size": "1"}), "source_size"),
+        (body({**LINE, "source_size": -1}), "source_size"),
+        (body({**LINE, "source_etag": '"abc"'}), "without quotes"),
+        (body({**LINE, "source_key": ""}), "source_key"),
+        (body({**LINE, "source_key": "\ud800"}), "Line 2"),
+        (body({**LINE, "transcript_key": LINE["source_key"]}), "overwrite"),
+        (body(LINE, LINE), "share the source_key"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused_with_its_line(manifest: bytes, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         parse_manifest(manifest)
+
+
+def test_a_model_that_the_manifest_names_takes_its_own_scorer_and_not_the_environments(bucket: Bucket) -> None:
+    bucket.plan(bucket.put("call.wav"), model="asterisk-en-pbmm")
+    assert bucket.run(MODEL="asterisk-en", SCORER="none", OUTPUT_FORMATS="json").code == 0
+    made = json.loads(bucket.read("output/call.json"))
+    entry = models.built_in_models()["asterisk-en-pbmm"]
+    assert made["model"] == {"name": "asterisk-en-pbmm", "sha256": entry["model"]["sha256"]}
+    assert made["scorer"]["sha256"] == entry["scorer"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("model", "scorer", "used"),
+    [
+        (None, None, ("asterisk-en", "none")),
+        (None, "s3://b/fr.scorer", ("asterisk-en", "s3://b/fr.scorer")),
+        ("s3://b/fr.pbmm", None, ("s3://b/fr.pbmm", None)),
+        ("s3://b/fr.pbmm", "s3://b/fr.scorer", ("s3://b/fr.pbmm", "s3://b/fr.scorer")),
+    ],
+)
+def test_what_the_manifest_leaves_open_the_environment_says(
+    model: str | None, scorer: str | None, used: tuple[str, str | None]
+) -> None:
+    found = with_model_of(Manifest(model, scorer, []), read_settings({**NEEDED, "SCORER": "none"}))
+    assert (found.model, found.scorer) == used
 
 
 @pytest.mark.fuzz
@@ -277,16 +315,16 @@ def test_a_manifest_that_is_none_is_refused_with_its_line(manifest: bytes, reaso
     st.one_of(
         st.binary(max_size=300),
         st.dictionaries(
-            st.sampled_from([*LINE]),
+            st.sampled_from([*LINE, *HEADER]),
             st.one_of(
                 st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2)
             ),
-        ).map(lambda changes: json.dumps({**LINE, **changes}).encode()),
+        ).map(lambda changes: body({**LINE, **changes}, header={**HEADER, **changes})),
     )
 )
 def test_any_manifest_is_read_or_refused_and_nothing_else(manifest: bytes) -> None:
     try:
-        recordings = parse_manifest(manifest)
+        recordings = parse_manifest(manifest).recordings
     except ConfigError:
         return
     assert recordings
@@ -302,9 +340,9 @@ def test_any_manifest_is_read_or_refused_and_nothing_else(manifest: bytes) -> No
         ({}, None, "There is no manifest"),
         ({}, b"input/a b.wav\n", "Line 1 of the manifest"),
         ({"S3_BUCKET_NAME": "no-such-bucket-anywhere"}, None, "bucket"),
-        ({"BEAM_WIDTH": "-5"}, CONTRACT, "BEAM_WIDTH is '-5'"),
-        ({"MODEL": str(DEMO / "alphabet.txt")}, CONTRACT, "no DeepSpeech model"),
-        ({"MODEL": str(DEMO / "asterisk-en.scorer")}, CONTRACT, "belongs into SCORER"),
+        ({"BEAM_WIDTH": "-5"}, body(LINE), "BEAM_WIDTH is '-5'"),
+        ({"MODEL": str(DEMO / "alphabet.txt")}, body(LINE), "no DeepSpeech model"),
+        ({"MODEL": str(DEMO / "asterisk-en.scorer")}, body(LINE), "belongs into SCORER"),
     ],
 )
 def test_the_worker_ends_with_78_and_one_sentence_for_what_no_retry_can_cure(

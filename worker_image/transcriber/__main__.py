@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from . import __version__
@@ -17,7 +18,7 @@ from .delivery import Delivery, Making
 from .engine import READINGS, EngineSpec
 from .errors import ConfigError, Gone, TemporaryError, Terminated, WorkerError
 from .log import log
-from .manifest import Recording, parse_manifest
+from .manifest import Manifest, parse_manifest
 from .models import Model, find_model
 from .pool import Engines
 from .settings import Settings, read_settings
@@ -32,7 +33,9 @@ def main() -> int:
     settings = read_settings(os.environ)
     with tempfile.TemporaryDirectory(prefix="transcriber-") as scratch, Decoder() as decoder:
         bucket = Bucket(settings.bucket)
-        recordings = read_manifest(bucket, settings)
+        manifest = read_manifest(bucket, settings)
+        settings = with_model_of(manifest, settings)
+        recordings = manifest.recordings
         model = find_model(settings, bucket, Path(scratch))
         width = min(available_cpus(), sum(1 + file.source_size // PIECE_BYTES for file in recordings))
         with Engines(engine_spec(model, settings), width) as engines:
@@ -54,12 +57,22 @@ def main() -> int:
             return child.transcribe(recordings)
 
 
-def read_manifest(bucket: Bucket, settings: Settings) -> list[Recording]:
+def read_manifest(bucket: Bucket, settings: Settings) -> Manifest:
     """Raises ConfigError if there is no such manifest."""
     try:
         return parse_manifest(bucket.read(settings.manifest_key))
     except Gone as error:
         raise ConfigError(f"There is no manifest {settings.manifest_key} in s3://{settings.bucket}") from error
+
+
+def with_model_of(manifest: Manifest, settings: Settings) -> Settings:
+    """The settings with the model and scorer that the manifest names; what it leaves open they keep.
+
+    A model that is named without a scorer takes its own, never the one that the environment has for another model.
+    """
+    if manifest.model:
+        return replace(settings, model=manifest.model, scorer=manifest.scorer)
+    return replace(settings, scorer=manifest.scorer or settings.scorer)
 
 
 def engine_spec(model: Model, settings: Settings) -> EngineSpec:

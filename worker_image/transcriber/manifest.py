@@ -1,4 +1,4 @@
-"""The manifest of one Batch child: JSON Lines, one recording a line, every key already decided."""
+"""The manifest of one Batch child: JSON Lines, a header and then one recording a line, every key already decided."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from .errors import ConfigError
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -29,33 +29,54 @@ class Recording:
         return self.processed_key == self.source_key
 
 
-def parse_manifest(text: bytes) -> list[Recording]:
+@dataclass(frozen=True)
+class Manifest:
+    """What a child transcribes, and with what."""
+
+    model: str | None  # a name of models.toml or s3://bucket/key; None: the environment's, which is the image's own
+    scorer: str | None  # the same, or "none"; None: the model's own
+    recordings: list[Recording]
+
+
+def parse_manifest(text: bytes) -> Manifest:
     """Read a manifest.
 
     Raises:
         ConfigError: it is no manifest of this schema; the message names the line.
     """
+    header: dict[str, str | None] = {}
     recordings = []
     for number, line in enumerate(text.split(b"\n"), start=1):
-        if not line.strip():
-            continue
         try:
-            recordings.append(_parse_line(line))
+            if number == 1:
+                header = _parse_header(line)
+            elif line.strip():
+                recordings.append(_parse_line(line))
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"Line {number} of the manifest cannot be used: {error}") from error
     if not recordings:
         raise ConfigError("The manifest holds no recordings")
     for name in ("source_key", "transcript_key"):
         _refuse_shared([getattr(recording, name) for recording in recordings], name)
-    return recordings
+    return Manifest(header["model"], header["scorer"], recordings)
 
 
-def _parse_line(line: bytes) -> Recording:
+def _parse_header(line: bytes) -> dict[str, str | None]:
+    entry = _parse_object(line)
+    if entry.get("schema") != SCHEMA:
+        raise ValueError(f"it has schema {entry.get('schema')!r}, and this worker reads schema {SCHEMA}")
+    return {name: None if entry.get(name) is None else _text(name, entry[name]) for name in ("model", "scorer")}
+
+
+def _parse_object(line: bytes) -> dict[str, Any]:
     entry = json.loads(line.decode("utf-8"))
     if not isinstance(entry, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004
-    if entry.get("schema") != SCHEMA:
-        raise ValueError(f"it has schema {entry.get('schema')!r}, and this worker reads schema {SCHEMA}")
+    return entry
+
+
+def _parse_line(line: bytes) -> Recording:
+    entry = _parse_object(line)
     values: dict[str, Any] = {}
     for field in fields(Recording):
         if field.name not in entry:

@@ -33,8 +33,9 @@ class Settings:
     bucket: str
     manifest_prefix: str
     index: int
+    # Where the manifest names none; a model that it names has nothing to do with the scorer here.
     model: str  # a name of models.toml, a path, or s3://bucket/key
-    scorer: str | None  # a path, s3://bucket/key or "none"; None: the model's own
+    scorer: str | None  # the same, or "none"; None: the model's own
     models_dir: Path
     decoding: Decoding
     formats: tuple[str, ...]
