@@ -293,6 +293,19 @@ def test_a_model_that_the_manifest_names_takes_its_own_scorer_and_not_the_enviro
     assert made["scorer"]["sha256"] == entry["scorer"]["sha256"]
 
 
+@pytest.mark.parametrize(("suffix", "name"), [("pbmm", "model.pbmm"), ("pbmm", "model.bin"), ("tflite", "x.pbmm")])
+def test_a_model_in_s3_is_used_whatever_its_name(suffix: str, name: str, bucket: Bucket) -> None:
+    for key, kind in ((name, suffix), ("l.scorer", "scorer")):
+        bucket.s3.put_object(Bucket=bucket.name, Key=f"models/{key}", Body=(DEMO / f"asterisk-en.{kind}").read_bytes())
+    folder = f"s3://{bucket.name}/models"
+    bucket.plan(bucket.put("call.wav"), model=f"{folder}/{name}", scorer=f"{folder}/l.scorer")
+    assert bucket.run(OUTPUT_FORMATS="json").code == 0
+    assert bucket.text("output/call") == "press zero for help"
+    made = json.loads(bucket.read("output/call.json"))
+    digest = hashlib.sha256((DEMO / f"asterisk-en.{suffix}").read_bytes()).hexdigest()
+    assert made["model"] == {"name": f"{folder}/{name}", "sha256": digest}
+
+
 @pytest.mark.parametrize(
     ("model", "scorer", "used"),
     [

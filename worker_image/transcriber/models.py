@@ -57,9 +57,10 @@ def find_model(settings: Settings, source: ModelSource, scratch: Path) -> Model:
     """
     built_in = _built_in(settings)
     file = built_in.model if built_in else _file("MODEL", settings.model, source, scratch)
+    kind = model_kind(file.path)
     model = Model(
-        file,
-        model_kind(file.path),
+        file if built_in else _named_by_kind(file, kind, scratch),
+        kind,
         _scorer(settings, built_in, source, scratch),
         built_in.language if built_in else None,
     )
@@ -117,6 +118,13 @@ def _file(setting: str, name: str, source: ModelSource, scratch: Path) -> File:
         known = ", ".join(built_in_models())
         raise ConfigError(f"{setting} is {name!r}; it must be one of {known}, a file or s3://bucket/key")
     return File(name, path, sha256(path))
+
+
+def _named_by_kind(file: File, kind: Kind, scratch: Path) -> File:
+    """DeepSpeech takes a file for a `.pbmm` if its path says so, whatever is in it."""
+    path = scratch / f"named.{kind.value}"
+    path.symlink_to(file.path.resolve())
+    return replace(file, path=path)
 
 
 def _check_decoding(settings: Settings, model: Model) -> None:
