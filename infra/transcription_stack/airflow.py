@@ -229,6 +229,12 @@ class Airflow(Construct):
                 for prefix in ("input", "processed", "output", "failed", "runs", "child_job_input")
             ],
         )
+        # The plan looks at a run's models before it starts a child; it reads no old versions of them.
+        allow(
+            "CheckModels",
+            ["s3:GetObject"],
+            [audio_bucket.arn_for_objects("models/*"), *(f"{arn}/*" for arn in self._settings.model_buckets)],
+        )
         allow(
             "WriteManifestsAndReports",
             ["s3:PutObject"],
@@ -241,8 +247,8 @@ class Airflow(Construct):
             ["batch:SubmitJob"],
             [transcription.queue.attr_job_queue_arn, definition, f"{definition}:*"],
         )
-        # AWS knows these two for the whole account only.
-        allow("FollowJobs", ["batch:DescribeJobs", "batch:ListJobs"], ["*"])
+        # AWS knows these three for the whole account only.
+        allow("FollowJobs", ["batch:DescribeJobs", "batch:ListJobs", "batch:DescribeJobDefinitions"], ["*"])
         # A job's id is not known before it is there, so any job of this account and region. A condition on tags would
         # narrow nothing: to tag jobs at their submission the role needs batch:TagResource on job/*, and whoever may
         # tag any job may stop any job. https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html

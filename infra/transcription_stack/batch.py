@@ -12,6 +12,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from .image import built_in_models
 from .logs import log_group
 from .network import Network
 from .settings import Settings
@@ -49,6 +50,9 @@ WORKER_USER = "1000:1000"
 # By this name Airflow gives the container a run's settings (transcription.submission).
 CONTAINER = "worker"
 
+# By this name the plan finds the image's models (transcription.model_check).
+BUILT_IN_MODELS = "built_in_models"
+
 # Seconds between SIGTERM and SIGKILL: the most that Fargate grants, and what it has when Spot takes a task back.
 STOP_TIMEOUT_SECONDS = 120
 
@@ -69,6 +73,7 @@ class TranscriptionBatch(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
+        self._built_in_models = built_in_models(image_directory, settings.image_build_args or {})
         self.log_group = log_group(
             self, "Logs", name=f"/transcription/{settings.environment_name}/worker", settings=settings, key=key
         )
@@ -233,6 +238,8 @@ class TranscriptionBatch(Construct):
             type="container",
             platform_capabilities=["FARGATE"],
             propagate_tags=True,
+            # The command refers to no parameter. Here the plan reads which models the image has.
+            parameters={BUILT_IN_MODELS: " ".join(self._built_in_models)},
             ecs_properties=properties.EcsPropertiesProperty(task_properties=[task]),
             timeout=properties.TimeoutProperty(attempt_duration_seconds=round(settings.attempt_timeout_hours * 3600)),
             retry_strategy=properties.RetryStrategyProperty(

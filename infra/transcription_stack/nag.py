@@ -53,13 +53,15 @@ def acknowledge(
         airflow.role,
         {
             f"Resource::{audio}/{prefix}/*": f"Airflow/Role: any object under {prefix}/, whose names the user chooses."
-            for prefix in ("input", "processed", "output", "failed", "runs", "child_job_input")
+            for prefix in ("input", "processed", "output", "failed", "runs", "child_job_input", "models")
         }
+        | {f"Resource::{arn}/*": f"Airflow/Role: models anywhere in {arn}." for arn in settings.model_buckets}
         | {
             f"Resource::{code_objects}/*": "Airflow/Role: reads every file of Airflow's code.",
             "Resource::*": (
                 "Airflow/Role: s3:GetAccountPublicAccessBlock, logs:DescribeLogGroups, batch:DescribeJobs, "
-                "batch:ListJobs and cloudwatch:PutMetricData (limited to two namespaces) know no resource."
+                "batch:ListJobs, batch:DescribeJobDefinitions and cloudwatch:PutMetricData (limited to two "
+                "namespaces) know no resource."
             ),
             f"Resource::arn:<AWS::Partition>:logs:{account}:log-group:airflow-{name}-*": (
                 "Airflow/Role: the five log groups of this environment."

@@ -25,6 +25,10 @@ class ManifestUnreadable(AirflowFailException):
     """A manifest is none, or of another version of this pipeline."""
 
 
+class ModelUnusable(AirflowFailException):
+    """A model or scorer is not there, is none, or is not the only one in its folder."""
+
+
 class FilesMissing(AirflowFailException):
     """Planned recordings have neither a transcript nor a reason why they cannot have one."""
 

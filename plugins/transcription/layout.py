@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from typing import Literal
 
 INPUT = "input/"
 OUTPUT = "output/"
@@ -13,6 +14,7 @@ FAILED = "failed/"
 MANIFESTS = "child_job_input/"
 PLAN_LOCK = MANIFESTS + "plan.lock"
 RUNS = "runs/"
+MODELS = "models/"
 
 MAX_KEY_BYTES = 1024
 """S3's limit on a key: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
@@ -31,6 +33,14 @@ AUDIO_EXTENSIONS = frozenset(
     )
     for name in names.split()
 )
+
+
+MODEL_EXTENSIONS: dict[str, Literal["model", "scorer"]] = {
+    ".tflite": "model",
+    ".pbmm": "model",
+    ".pb": "model",
+    ".scorer": "scorer",
+}
 
 
 def extension(key: str) -> str:

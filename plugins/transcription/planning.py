@@ -9,12 +9,14 @@ from __future__ import annotations
 import heapq
 import math
 import posixpath
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 from transcription import layout
+from transcription.errors import SettingError
 from transcription.manifest import Line
+from transcription.models import ModelChoice
 from transcription.settings import Settings
 
 MAX_CHILDREN = 10_000
@@ -124,6 +126,44 @@ def child_count(audio_seconds: float, files: int, *, max_instances: int, audio_m
     """
     wanted = math.ceil(audio_seconds / (audio_minutes_per_child * 60))
     return max(1, min(wanted, max_instances, files))
+
+
+def shares(
+    groups: Mapping[ModelChoice, Sequence[Line]], children: int, *, max_instances: int
+) -> list[tuple[ModelChoice, list[Line]]]:
+    """What each child gets: one model, and recordings for it.
+
+    Args:
+        groups: The recordings by their model, of each at least one.
+        children: How many children are wanted. Each model has one at least, so there may be more.
+        max_instances: The user's limit.
+
+    Raises:
+        SettingError: there are more models than `max_instances`.
+    """
+    if len(groups) > max_instances:
+        raise SettingError(
+            f"The recordings need {len(groups)} models, a child has one, and max_instances is {max_instances}: "
+            f"raise it to {len(groups)} or more, or take one folder at a time with the param prefix."
+        )
+    counts = _children_of_each({choice: sum(map(_work, lines)) for choice, lines in groups.items()}, groups, children)
+    return [(choice, share) for choice, lines in groups.items() for share in split(lines, counts[choice])]
+
+
+def _children_of_each(
+    work: Mapping[ModelChoice, float], groups: Mapping[ModelChoice, Sequence[Line]], children: int
+) -> dict[ModelChoice, int]:
+    """A child for each model, and each further one for the model whose children have the most to do."""
+    counts = dict.fromkeys(groups, 1)
+    most = [(-seconds, number, choice) for number, (choice, seconds) in enumerate(work.items())]
+    heapq.heapify(most)
+    for _ in range(children - len(groups)):
+        while most and counts[most[0][2]] == len(groups[most[0][2]]):
+            heapq.heappop(most)
+        _, number, choice = most[0]
+        counts[choice] += 1
+        heapq.heapreplace(most, (-work[choice] / counts[choice], number, choice))
+    return counts
 
 
 def split(lines: Iterable[Line], children: int) -> list[list[Line]]:

@@ -14,10 +14,12 @@ import boto3
 from airflow import __version__ as airflow_version
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import array_job, layout, manifest, planning, reporting, settings, submission
+from transcription import array_job, layout, manifest, model_check, models, planning, reporting, settings, submission
 from transcription.accounting import Outcome, Totals
 from transcription.bucket import Bucket
-from transcription.errors import FilesMissing, PlanMissing
+from transcription.errors import FilesMissing, ModelUnusable, PlanMissing
+from transcription.model_check import ModelCheck
+from transcription.models import ModelChoice, ModelRule
 from transcription.plan_lock import PlanLock
 from transcription.planning import Recording, Unplanned
 from transcription.selection import Interval, Selection
@@ -42,7 +44,9 @@ def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         AirflowSkipException: nothing is left to transcribe.
+        ModelUnusable: the run's or the deployment's model is not there or is none, or no folder has a usable one.
         PlanLockLost: the run was taken for dead meanwhile, and another one plans.
+        SettingError: a param does not fit the models.
     """
     bucket = Bucket(settings.load().bucket)
     if context["params"]["dry_run"]:
@@ -70,10 +74,16 @@ def _plan(bucket: Bucket, lock: PlanLock | None, context: Mapping[str, Any]) -> 
     lines, unplanned = planning.manifest_lines(recordings)
     del recordings  # up to a million of them
     left += unplanned
+    groups, unheard = _model_rule(bucket, options, params).groups(lines)
+    left += (Unplanned(line.source_key, reason.rstrip(".")) for reason, some in unheard.items() for line in some)
     for item in islice(left, _NAMED):
         log.warning("Left alone: %r: %s.", item.key, item.reason)
-    if not lines:
+    if unheard and not groups:
+        raise ModelUnusable(" ".join(unheard))
+    if not groups:
         raise AirflowSkipException("No recording is left to transcribe.")
+    lines = [line for some in groups.values() for line in some]
+    models.check_scorers(groups, params)
 
     audio_seconds = sum(map(planning.audio_seconds, lines))
     children = planning.child_count(
@@ -82,21 +92,22 @@ def _plan(bucket: Bucket, lock: PlanLock | None, context: Mapping[str, Any]) -> 
         max_instances=params["max_instances"],
         audio_minutes_per_child=params["audio_minutes_per_child"],
     )
-    shares = planning.split(lines, children)
+    shares = planning.shares(groups, children, max_instances=params["max_instances"])
     summary = {
         "planned": datetime.now(UTC).isoformat(),
         "manifest_prefix": prefix,
-        "digest": manifest.digest(map(manifest.to_bytes, shares)),
+        "digest": manifest.digest(manifest.to_bytes(share, choice) for choice, share in shares),
         "files": len(lines),
-        "children": children,
+        "children": len(shares),
         "left_alone": len(left),
+        "unusable_models": sorted(unheard)[:_NAMED],
         "estimated_audio_hours": round(audio_seconds / 3600, 3),
-        "estimated_usd": round(planning.estimated_usd(audio_seconds, children, options), 4),
+        "estimated_usd": round(planning.estimated_usd(audio_seconds, len(shares), options), 4),
         "dry_run": params["dry_run"],
     }
     if lock:
         lock.renew()
-        bucket.write_manifests(prefix, map(manifest.to_bytes, shares))
+        bucket.write_manifests(prefix, (manifest.to_bytes(share, choice) for choice, share in shares))
         lock.renew()
     log.info(
         "%(files)d recordings, about %(estimated_audio_hours)s hours of audio, for %(children)d children; "
@@ -104,6 +115,17 @@ def _plan(bucket: Bucket, lock: PlanLock | None, context: Mapping[str, Any]) -> 
         summary,
     )
     return summary
+
+
+def _model_rule(bucket: Bucket, options: settings.Settings, params: Mapping[str, Any]) -> ModelRule:
+    image = model_check.image_of(boto3.client("batch"), options.job_definition)
+    keys = (item.key for item in bucket.objects(layout.MODELS))
+    return ModelRule(
+        ModelChoice(params["model"] or None, params["scorer"] or None),
+        image,
+        models.of_folders(bucket.name, keys),
+        ModelCheck(bucket.name, image),
+    )
 
 
 def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,6 +179,7 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
             "totals": totals.to_json(),
             "estimated_usd": round(_container_usd(batch, job, options), 4),
             "left_alone": plan["left_alone"],
+            "unusable_models": plan["unusable_models"],
             "children": plan["children"],
             "batch_job": job_id,
             "airflow": airflow_version,

@@ -27,13 +27,12 @@ _CONTAINER = "worker"  # its name in the job definition
 def container_environment(bucket: str, manifest_prefix: str, params: Mapping[str, Any]) -> list[dict[str, str]]:
     """The worker's settings for this run, as Batch's `environment` of a container's overrides.
 
-    What the user did not set is not passed, so that the image's own default holds.
+    What the user did not set is not passed, so that the image's own default holds. Model and scorer are in the
+    manifests, since children may have different ones.
     """
     chosen = {
         "S3_BUCKET_NAME": bucket,
         "MANIFEST_PREFIX": manifest_prefix,
-        "MODEL": params.get("model"),
-        "SCORER": params.get("scorer"),
         "HOT_WORDS": json.dumps(params["hot_words"]) if params.get("hot_words") else None,
         "BEAM_WIDTH": params.get("beam_width"),
         "LM_ALPHA": params.get("lm_alpha"),

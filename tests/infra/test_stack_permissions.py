@@ -47,6 +47,7 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
         f"{AUDIO}/failed/*": {"s3:GetObject", "s3:GetObjectVersion"},
         f"{AUDIO}/runs/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"},
         f"{AUDIO}/child_job_input/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject"},
+        f"{AUDIO}/models/*": {"s3:GetObject"},
         "<BatchQueue.JobQueueArn>": {"batch:SubmitJob"},
         f"{ARN}:batch:{HERE}:job-definition/transcription-worker": {"batch:SubmitJob"},
         f"{ARN}:batch:{HERE}:job-definition/transcription-worker:*": {"batch:SubmitJob"},
@@ -66,7 +67,7 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
         # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
         "*": {
             "s3:GetAccountPublicAccessBlock", "logs:DescribeLogGroups", "batch:DescribeJobs", "batch:ListJobs",
-            "cloudwatch:PutMetricData",
+            "batch:DescribeJobDefinitions", "cloudwatch:PutMetricData",
         },
     },
     "AirflowCodeRole": {
@@ -148,6 +149,8 @@ CAN = [
     ("AirflowRole", "s3:PutObject", f"{AUDIO}/child_job_input/plan.lock", {}),
     ("AirflowRole", "s3:GetObject", f"{AUDIO}/child_job_input/plan.lock", {}),
     ("AirflowRole", "s3:DeleteObject", f"{AUDIO}/child_job_input/plan.lock", {}),
+    ("AirflowRole", "s3:GetObject", f"{AUDIO}/models/fr/model.pbmm", {}),
+    ("AirflowRole", "batch:DescribeJobDefinitions", "*", {}),
     ("AirflowRole", "batch:SubmitJob", DEFINITION, {}),
     ("AirflowRole", "batch:SubmitJob", "<BatchQueue.JobQueueArn>", {}),
     ("AirflowRole", "batch:ListJobs", "*", {}),
@@ -187,6 +190,8 @@ CANNOT = [
     # Airflow's tasks never touch audio or transcripts, and submit nowhere else
     ("AirflowRole", "s3:DeleteObject", f"{AUDIO}/input/a talk.wav", {}),
     ("AirflowRole", "s3:PutObject", f"{AUDIO}/output/a talk", {}),
+    ("AirflowRole", "s3:PutObject", f"{AUDIO}/models/fr/model.pbmm", {}),
+    ("AirflowRole", "s3:GetObject", "arn:aws:s3:::somebody-elses/file", {}),
     ("AirflowRole", "s3:PutObject", f"{CODE}/dags/transcription.py", {}),
     ("AirflowRole", "batch:SubmitJob", f"{ARN}:batch:{HERE}:job-queue/somebody-elses", {}),
     ("AirflowRole", "batch:SubmitJob", f"{ARN}:batch:{HERE}:job-definition/transcription-worker2:1", {}),
@@ -276,7 +281,8 @@ def test_alarms_and_log_groups_can_use_the_key_and_no_other_service_can(stack: A
 
 
 def test_models_in_another_bucket_can_be_read_when_a_setting_names_it(large: Assembly) -> None:
-    statements = large.statements("BatchWorkerRole")
-    assert allowed(statements, "s3:GetObject", "arn:aws:s3:::my-models/a.tflite")
-    assert not allowed(statements, "s3:PutObject", "arn:aws:s3:::my-models/a.tflite")
+    for role in ("BatchWorkerRole", "AirflowRole"):
+        statements = large.statements(role)
+        assert allowed(statements, "s3:GetObject", "arn:aws:s3:::my-models/a.tflite")
+        assert not allowed(statements, "s3:PutObject", "arn:aws:s3:::my-models/a.tflite")
     assert {"Name": "MODEL", "Value": "s3://my-models/a.tflite"} in large.container()["Environment"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -13,7 +14,12 @@ from local_aws import airflow
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECORDINGS = PROJECT / "tests" / "recordings"
+DEMO = PROJECT / "worker_image" / "models" / "asterisk-en"
 TEXTS = {item["file"]: item["text"] for item in json.loads((RECORDINGS / "transcripts.json").read_text())}
+
+
+def sha256(suffix: str) -> str:
+    return hashlib.sha256((DEMO / f"asterisk-en.{suffix}").read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +69,22 @@ def test_every_sample_is_transcribed_word_for_word_and_moved(
     assert job["arrayProperties"]["size"] == report()["children"] >= 2
 
 
-def test_a_run_with_nothing_to_do_is_skipped_and_starts_no_job(
-    run: Any, put: Any, keys: Any, aws: Any, configured: Any
-) -> None:
-    put("input/", b"")
-    put("input/folder/", b"")
-    put("input/notes.txt", b"no audio")
+@pytest.fixture
+def jobs(aws: Any, configured: Any) -> Any:
+    """How many jobs the queue ever had."""
     batch, queue = aws.client("batch"), configured.airflow_options["transcription.job_queue"]
 
     def jobs() -> int:
         filters = [{"name": "JOB_NAME", "values": ["*"]}]
         return len(batch.list_jobs(jobQueue=queue, filters=filters)["jobSummaryList"])
 
+    return jobs
+
+
+def test_a_run_with_nothing_to_do_is_skipped_and_starts_no_job(run: Any, put: Any, keys: Any, jobs: Any) -> None:
+    put("input/", b"")
+    put("input/folder/", b"")
+    put("input/notes.txt", b"no audio")
     before = jobs()
     done = run()
     assert done.returncode == 0, done.stdout
@@ -121,7 +131,7 @@ def test_a_run_whose_job_fails_names_what_is_left_and_the_next_run_does_it(
     run: Any, put: Any, keys: Any, read: Any
 ) -> None:
     put("input/vm-leavemsg.wav", (RECORDINGS / "vm-leavemsg.wav").read_bytes())
-    failed = run(model="s3://no-such-bucket/model.tflite")
+    failed = run(hot_words={"Zebra": 5})  # the model has no capital letters, which only the worker can see
     assert failed.returncode == 1
     assert "exit code 78" in failed.stdout
     assert "'input/vm-leavemsg.wav': it waits untranscribed in input/" in failed.stdout
@@ -129,3 +139,44 @@ def test_a_run_whose_job_fails_names_what_is_left_and_the_next_run_does_it(
     assert keys("child_job_input/") == []
     assert run().returncode == 0
     assert read("output/vm-leavemsg").decode().strip() == TEXTS["vm-leavemsg.wav"]
+
+
+def test_each_folder_is_heard_by_the_model_of_its_name(
+    run: Any, put: Any, keys: Any, read: Any, report: Any, empty_bucket: str
+) -> None:
+    short = "dictate__forhelp.wav"
+    for folder, suffix in (("fr", "pbmm"), ("de", "tflite")):
+        put(f"models/{folder}/model.{suffix}", (DEMO / f"asterisk-en.{suffix}").read_bytes())
+        put(f"models/{folder}/words.scorer", (DEMO / "asterisk-en.scorer").read_bytes())
+    put("models/it/one.tflite", b"x")
+    put("models/it/two.tflite", b"x")
+    for name in ("fr/a.wav", "de/a.wav", "asterisk-en-pbmm/a.wav", "it/a.wav", "a.wav"):
+        put(f"input/{name}", (RECORDINGS / short).read_bytes())
+    done = run(output_formats=["json"])
+    assert done.returncode == 0, done.stdout
+    made = {name: json.loads(read(f"output/{name}.json")) for name in ("fr/a", "de/a", "asterisk-en-pbmm/a", "a")}
+    assert {name: (document["model"]["name"], document["model"]["sha256"]) for name, document in made.items()} == {
+        "fr/a": (f"s3://{empty_bucket}/models/fr/model.pbmm", sha256("pbmm")),
+        "de/a": (f"s3://{empty_bucket}/models/de/model.tflite", sha256("tflite")),
+        "asterisk-en-pbmm/a": ("asterisk-en-pbmm", sha256("pbmm")),
+        "a": ("asterisk-en", sha256("tflite")),
+    }
+    assert {document["scorer"]["sha256"] for document in made.values()} == {sha256("scorer")}
+    assert {read(f"output/{name}").decode().strip() for name in made} == {TEXTS[short]}
+    assert keys("input/") == ["input/it/a.wav"]
+    assert report()["children"] == 4
+    assert report()["left_alone"] == 1
+    assert "models/it/ has 2 models" in report()["unusable_models"][0]
+    assert "Left alone: 'input/it/a.wav': The folder" in done.stdout
+
+
+def test_a_model_that_is_missing_fails_the_run_before_any_child_starts(
+    run: Any, put: Any, keys: Any, jobs: Any, empty_bucket: str
+) -> None:
+    put("input/a.wav", (RECORDINGS / "vm-leavemsg.wav").read_bytes())
+    before = jobs()
+    done = run(model=f"s3://{empty_bucket}/models/fr/model.pbmm")
+    assert done.returncode == 1
+    assert f"There is no object s3://{empty_bucket}/models/fr/model.pbmm: upload the model there" in done.stdout
+    assert jobs() == before
+    assert keys() == ["input/a.wav"]

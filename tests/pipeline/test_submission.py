@@ -228,8 +228,6 @@ def test_of_two_live_jobs_of_one_plan_one_is_adopted_and_the_other_stopped(
 
 def test_what_the_user_set_reaches_the_worker_and_nothing_else_does() -> None:
     params = {
-        "model": "s3://b/models/fr/m.tflite",
-        "scorer": None,
         "hot_words": {"voicemail": 7.5},
         "beam_width": 100,
         "lm_alpha": 0.0,
@@ -242,7 +240,6 @@ def test_what_the_user_set_reaches_the_worker_and_nothing_else_does() -> None:
     assert given == {
         "S3_BUCKET_NAME": "b",
         "MANIFEST_PREFIX": "p/",
-        "MODEL": "s3://b/models/fr/m.tflite",
         "HOT_WORDS": '{"voicemail": 7.5}',
         "BEAM_WIDTH": "100",
         "LM_ALPHA": "0.0",

@@ -92,9 +92,7 @@ class Bucket:
             "failed_key": f"failed/{name}",
         }
 
-    def plan(
-        self, *lines: dict[str, Any], index: int = 0, model: str | None = None, scorer: str | None = None
-    ) -> None:
+    def plan(self, *lines: dict[str, Any], index: int = 0, model: str | None = None, scorer: str | None = None) -> None:
         header = {"schema": 2, "model": model, "scorer": scorer}
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (header, *lines))
         self.s3.put_object(Bucket=self.name, Key=f"{RUN}{index}", Body=text.encode("utf-8"))

@@ -1,0 +1,270 @@
+"""Which model hears which recording, and what the plan sees before it starts a child."""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from transcription import model_check, models, planning
+from transcription.errors import ModelUnusable, SettingError
+from transcription.manifest import Line
+from transcription.model_check import ModelCheck
+from transcription.models import IMAGES_OWN, Image, ModelChoice, ModelRule
+
+DEMO = Path(__file__).resolve().parents[2] / "worker_image" / "models" / "asterisk-en"
+IMAGE = Image(built_in=frozenset({"asterisk-en", "en"}), default=ModelChoice("s3://b/default.pbmm", "en"))
+FR = ModelChoice("s3://b/models/fr/m.pbmm", "s3://b/models/fr/l.scorer")
+
+
+def line(name: str, folder: str = "input/", seconds: int = 1) -> Line:
+    return Line(f"{folder}{name}", "etag", seconds * 32_000, datetime(2026, 11, 20, tzinfo=UTC), f"output/{name}")
+
+
+def rule(
+    *keys: str, model: str | None = None, scorer: str | None = None, unusable: str = "-", image: Image = IMAGE
+) -> ModelRule:
+    def check(choice: ModelChoice) -> None:
+        if unusable in str(choice.model):
+            raise ModelUnusable(f"{choice.model} is no model.")
+
+    folders = models.of_folders("b", [f"models/{key}" for key in keys])
+    return ModelRule(ModelChoice(model, scorer), image, folders, check)
+
+
+def chosen(rule: ModelRule, name: str, folder: str = "input/") -> ModelChoice:
+    groups, unheard = rule.groups([line(name, folder)])
+    assert not unheard
+    (choice,) = groups
+    return choice
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        ("fr/a.wav", FR),
+        ("fr/2026/11/a.wav", FR),
+        ("en/a.wav", ModelChoice("en", None)),  # built-in
+        ("de/a.wav", IMAGE.default),
+        ("a.wav", IMAGE.default),
+        ("fr.wav", IMAGE.default),
+        ("calls/fr/a.wav", IMAGE.default),  # only the first folder counts
+    ],
+)
+@pytest.mark.parametrize("folder", ["input/", "processed/"])
+def test_the_first_folder_of_a_name_picks_the_model(name: str, choice: ModelChoice, folder: str) -> None:
+    assert chosen(rule("fr/m.pbmm", "fr/l.scorer", "fr/README.md", "fr/old/m.pbmm"), name, folder) == choice
+
+
+def test_a_folder_of_the_bucket_goes_before_a_built_in_model_of_its_name() -> None:
+    assert chosen(rule("en/m.TFLITE"), "en/a.wav") == ModelChoice("s3://b/models/en/m.TFLITE", None)
+
+
+def test_what_the_run_names_is_for_all_recordings() -> None:
+    named = rule("fr/m.pbmm", model="s3://b/x.tflite")
+    assert [*named.groups([line("fr/a.wav"), line("en/a.wav"), line("a.wav")])[0]] == [("s3://b/x.tflite", None)]
+    scorer = rule("fr/m.pbmm", "fr/l.scorer", scorer="none")
+    assert chosen(scorer, "fr/a.wav") == FR._replace(scorer="none")
+    assert chosen(scorer, "a.wav") == IMAGE.default._replace(scorer="none")
+
+
+def test_a_model_named_without_scorer_does_not_take_the_deployments() -> None:
+    assert chosen(rule(model="en"), "a.wav") == ModelChoice("en", None)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (["m.pbmm", "m.tflite"], r"s3://b/models/fr/ has 2 models, and must have one: keep one of m\.pbmm, m\.tflite"),
+        (["m.pbmm", "a.scorer", "b.scorer"], r"has 2 scorers, and may have one: keep one of a\.scorer, b\.scorer"),
+        (["a.scorer"], r"has no models, and must have one: upload a \.tflite"),
+    ],
+)
+def test_a_folder_that_is_not_clear_holds_up_its_own_recordings_only(files: list[str], reason: str) -> None:
+    groups, unheard = rule(*(f"fr/{file}" for file in files)).groups([line("fr/a.wav"), line("b.wav")])
+    assert [*groups] == [IMAGE.default]
+    ((said, left),) = unheard.items()
+    assert [item.source_key for item in left] == ["input/fr/a.wav"]
+    assert re.search(reason, said)
+
+
+def test_a_folder_whose_model_cannot_be_used_holds_up_its_own_recordings_and_the_runs_own_holds_up_all() -> None:
+    lines = [line("fr/a.wav"), line("b.wav")]
+    groups, unheard = rule("fr/m.pbmm", unusable="fr/m.pbmm").groups(lines)
+    assert [*groups] == [IMAGE.default]
+    assert [*unheard] == ["s3://b/models/fr/m.pbmm is no model."]
+    with pytest.raises(ModelUnusable, match="default"):
+        rule("fr/m.pbmm", unusable="default").groups(lines)
+    with pytest.raises(ModelUnusable, match="own"):
+        rule(model="s3://b/own.pb", unusable="own").groups(lines)
+
+
+def test_a_folders_model_is_looked_at_once_and_only_if_a_recording_needs_it() -> None:
+    looked: list[Any] = []
+    folders = models.of_folders("b", ["models/fr/m.pbmm", "models/de/m.pbmm"])
+    ModelRule(IMAGES_OWN, IMAGE, folders, looked.append).groups([line("fr/a.wav"), line("fr/b.wav")])
+    assert looked == [ModelChoice("s3://b/models/fr/m.pbmm", None)]
+
+
+@pytest.mark.parametrize("given", [{"hot_words": {"zebra": 5}}, {"lm_alpha": 0.0}, {"lm_beta": 1.0}])
+def test_what_weighs_a_scorer_is_refused_for_a_model_without_one(given: dict[str, Any]) -> None:
+    params = {"hot_words": None, "lm_alpha": None, "lm_beta": None}
+    bare = ModelChoice("s3://b/m.pbmm", None)
+    models.check_scorers([bare], {**params, "hot_words": {}})
+    models.check_scorers([IMAGES_OWN, FR, ModelChoice("en", None)], {**params, **given})
+    for choice in (bare, ModelChoice("en", "none"), IMAGES_OWN._replace(scorer="none")):
+        with pytest.raises(SettingError, match=f"{next(iter(given))} works only with a scorer"):
+            models.check_scorers([FR, choice], {**params, **given})
+
+
+def groups_of(**hours: float) -> dict[ModelChoice, list[Line]]:
+    return {
+        ModelChoice(name, None): [line(f"{i}", seconds=360) for i in range(int(10 * n))] for name, n in hours.items()
+    }
+
+
+def test_a_child_has_one_model_and_the_children_are_shared_out_by_the_audio_of_each() -> None:
+    shares = planning.shares(groups_of(fr=6, en=2, de=0.1), 9, max_instances=20)
+    assert [choice.model for choice, _ in shares] == ["fr"] * 6 + ["en"] * 2 + ["de"]
+    assert [len(lines) for _, lines in shares] == [10] * 8 + [1]
+
+
+def test_each_model_has_a_child_even_if_there_is_work_for_fewer_and_none_has_more_than_recordings() -> None:
+    assert len(planning.shares(groups_of(fr=0.1, en=0.1, de=0.1), 1, max_instances=3)) == 3
+    assert all(lines for _, lines in planning.shares(groups_of(fr=0.3, en=0.2), 5, max_instances=5))
+
+
+def test_more_models_than_children_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(SettingError, match=r"need 3 models, .* max_instances is 2: raise it to 3 or more, .* prefix"):
+        planning.shares(groups_of(fr=1, en=1, de=1), 2, max_instances=2)
+
+
+def graph() -> bytes:
+    """The demo's graph as a `.pb` has it: a `.pbmm` has one before its directory, which says from where."""
+    content = demo("pbmm")
+    directory = int.from_bytes(content[-8:], "little")
+    entry = re.search(rb"\x08([\x80-\xff]*[\x00-\x7f])\x12\x15memmapped_package://\.\x18", content[directory:])
+    assert entry
+    start = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(entry[1]))
+    return content[start:directory]
+
+
+def fault(what: models.What, content: bytes) -> str:
+    return models.fault(what, len(content), content[: models.HEAD_BYTES], content[-models.TAIL_BYTES :])
+
+
+def demo(suffix: str) -> bytes:
+    return (DEMO / f"asterisk-en.{suffix}").read_bytes()
+
+
+def test_models_and_scorers_are_told_by_what_they_are() -> None:
+    assert fault("model", demo("tflite")) == fault("model", demo("pbmm")) == fault("model", graph()) == ""
+    assert fault("scorer", demo("scorer")) == ""
+
+
+@pytest.mark.parametrize(
+    ("what", "content", "reason"),
+    [
+        ("model", b"", "only 0 bytes"),
+        ("model", demo("pbmm")[:-1], "neither"),
+        ("model", demo("pbmm")[: 1 << 20], "neither"),
+        ("model", b"version https://git-lfs.github.com/spec/v1\n" * 50, "neither"),
+        ("model", b"\n\n{'a': 1}" * 500, "neither"),
+        ("model", bytes(5000), "neither"),
+        ("model", demo("scorer"), "it is a scorer"),
+        ("scorer", demo("tflite"), "no scorer inside"),
+    ],
+)
+def test_what_is_none_is_told_with_the_reason(what: models.What, content: bytes, reason: str) -> None:
+    assert reason in fault(what, content)
+
+
+@pytest.fixture
+def check(put: Any, empty_bucket: str) -> ModelCheck:
+    return ModelCheck(empty_bucket, IMAGE)
+
+
+def test_what_is_there_and_is_one_passes(check: ModelCheck, put: Any, empty_bucket: str) -> None:
+    put("models/fr/my model é.pbmm", demo("pbmm"))
+    put("models/fr/l.scorer", demo("scorer"))
+    check(ModelChoice(f"s3://{empty_bucket}/models/fr/my model é.pbmm", f"s3://{empty_bucket}/models/fr/l.scorer"))
+    check(ModelChoice("asterisk-en", "none"))
+    check(IMAGES_OWN)
+
+
+@pytest.mark.parametrize(
+    ("model", "scorer", "reason"),
+    [
+        ("s3://{bucket}/models/x.pbmm", None, r"There is no object s3://.*/models/x\.pbmm: upload the model there"),
+        ("s3://no-such-bucket/x.pbmm", None, r"There is no object s3://no-such-bucket/x\.pbmm"),
+        ("s3://{bucket}/models/page.pbmm", None, r"page\.pbmm is no model .*neither .tflite.*: upload it again"),
+        ("s3://{bucket}/models/fr.tflite", "s3://{bucket}/models/fr.tflite", "is no scorer of DeepSpeech"),
+        ("s3://", None, "'s3://' is no s3://bucket/key"),
+        ("s3://Not A Bucket!/x", None, "is no s3://bucket/key"),
+        ("klingon", None, "'klingon', which must be s3://bucket/key or built-in: asterisk-en, en"),
+        (None, "/opt/x.scorer", "The scorer is '/opt/x.scorer', which must be"),
+    ],
+)
+def test_what_is_missing_or_is_none_is_named_with_what_to_do(
+    check: ModelCheck, put: Any, empty_bucket: str, model: str | None, scorer: str | None, reason: str
+) -> None:
+    put("models/page.pbmm", b"<html>404</html>" * 100)
+    put("models/fr.tflite", demo("tflite"))
+    place = empty_bucket
+    choice = ModelChoice(model and model.format(bucket=place), scorer and scorer.format(bucket=place))
+    with pytest.raises(ModelUnusable, match=reason):
+        check(choice)
+
+
+@pytest.fixture
+def closed_bucket(s3: Any, configured: Any) -> str:
+    """One that refuses to be read."""
+    name = "closed-models"
+    s3.create_bucket(Bucket=name)
+    s3.put_object(Bucket=name, Key="models/x.pbmm", Body=demo("pbmm"))
+    denial = f'{{"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::{name}/*"}}'
+    s3.put_bucket_policy(Bucket=name, Policy=f'{{"Version": "2012-10-17", "Statement": [{denial}]}}')
+    return name
+
+
+def test_what_airflow_may_not_read_is_left_to_the_children_unless_it_is_in_the_pipelines_bucket(
+    check: ModelCheck, closed_bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    choice = ModelChoice(f"s3://{closed_bucket}/models/x.pbmm", None)
+    with caplog.at_level(logging.WARNING):
+        check(choice)
+    assert "only the children will see" in caplog.text
+    with pytest.raises(ModelUnusable, match="put it under closed-models/models/"):
+        ModelCheck(closed_bucket, IMAGE)(choice)
+
+
+def test_the_deployed_job_definition_says_which_models_there_are(configured: Any) -> None:
+    found = model_check.image_of(boto3.client("batch"), configured.airflow_options["transcription.job_definition"])
+    assert found.built_in == {"asterisk-en", "asterisk-en-pbmm", "deepspeech-0.9.3-en"}
+    assert found.default == IMAGES_OWN
+
+
+def test_the_newest_revision_of_the_job_definition_counts(configured: Any) -> None:
+    batch = boto3.client("batch")
+    for names, variables in (("old", []), ("a b", [{"name": "MODEL", "value": "a"}, {"name": "SCORER", "value": "b"}])):
+        container = {
+            "name": "worker",
+            "image": "worker",
+            "environment": variables,
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
+        }
+        answer = batch.register_job_definition(
+            jobDefinitionName="revised",
+            type="container",
+            parameters={"built_in_models": names},
+            ecsProperties={"taskProperties": [{"containers": [container]}]},
+        )
+    assert model_check.image_of(batch, "revised") == Image(built_in=frozenset("ab"), default=ModelChoice("a", "b"))
+    assert model_check.image_of(batch, answer["jobDefinitionArn"]).built_in == frozenset("ab")
+    with pytest.raises(SettingError, match="no active job definition 'gone'"):
+        model_check.image_of(batch, "gone")
