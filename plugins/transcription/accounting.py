@@ -39,6 +39,8 @@ class Outcome:
     compute_seconds: float = 0.0
     engine: str = ""
     model: str = ""
+    replaces: str = ""
+    """Version of the transcript that was there before; empty if there was none."""
 
     def to_json(self) -> dict[str, Any]:
         """The file's entry in the run's report."""
@@ -47,6 +49,8 @@ class Outcome:
             entry["transcript_key"] = self.line.transcript_key
             entry["audio_seconds"] = self.audio_seconds
             entry["compute_seconds"] = self.compute_seconds
+            if self.replaces:
+                entry["replaces"] = self.replaces
         else:
             entry["reason"] = self.reason
         return entry
@@ -81,6 +85,8 @@ def outcome(line: Line, found: Evidence, manifest_prefix: str) -> Outcome:
             compute_seconds=float(found.transcript.get("compute-seconds", 0)),
             engine=found.transcript.get("engine", ""),
             model=found.transcript.get("model", ""),
+            # What an earlier run put, and this one found as it wants it, took nobody's place in this run.
+            replaces=found.transcript.get("replaces", "") if found.transcript.get("run") == manifest_prefix else "",
         )
     if _is_rejected(line, found, manifest_prefix):
         return Outcome(line, "rejected", str(found.error.get("reason", "no reason given")))
@@ -112,6 +118,7 @@ class Totals:
     states: Counter[str] = field(default_factory=Counter)
     audio_seconds: float = 0.0
     compute_seconds: float = 0.0
+    replaced_transcripts: int = 0
     made_by: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, result: Outcome) -> None:
@@ -120,6 +127,7 @@ class Totals:
         if result.state == "transcribed":
             self.audio_seconds += result.audio_seconds
             self.compute_seconds += result.compute_seconds
+            self.replaced_transcripts += bool(result.replaces)
             self.made_by[result.engine, result.model] += 1
 
     def to_json(self) -> dict[str, Any]:
@@ -128,6 +136,7 @@ class Totals:
             "files": {state: self.states[state] for state in ("transcribed", "rejected", "replaced", "missing")},
             "audio_hours": round(self.audio_seconds / 3600, 4),
             "compute_seconds": round(self.compute_seconds, 2),
+            "replaced_transcripts": self.replaced_transcripts,
             "made_by": [
                 {"engine": engine, "model": model, "files": files}
                 for (engine, model), files in self.made_by.most_common()

@@ -37,6 +37,12 @@ def message_of(report: Mapping[str, Any], report_uri: str) -> tuple[str, str]:
         f"about {report['estimated_usd']:.2f} US dollars of compute.\n"
         f"What became of each file: {report_uri}\n"
     )
+    replaced = report["totals"]["replaced_transcripts"]
+    if replaced:
+        text += f"{replaced} transcripts took the place of earlier ones; the report names the versions of those.\n"
+    if report["left_alone"]:
+        text += f"{report['left_alone']} files were left alone; the log of the task `plan` says why.\n"
+    text += "".join(f"{reason}\n" for reason in report["unusable_models"])
     if files["missing"]:
         text += "Missing files are not lost: clear the run in Airflow to do just those.\n"
     return subject[:100], text

@@ -157,6 +157,12 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
             totals.add(result)
             report.write(comma + json.dumps(result.to_json()).encode())
             comma = b",\n"
+            if result.replaces and totals.replaced_transcripts <= _NAMED:
+                log.info(
+                    "Replaced: %r: its earlier version is %s.",
+                    result.line.transcript_key,
+                    result.replaces,
+                )
             if result.state != "transcribed":
                 log.warning(
                     "%s: %r: %s.",
@@ -195,6 +201,7 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
         bucket.delete(prefix)
     report_uri = f"s3://{bucket.name}/{key}"
     log.info("Report: %s: %s", report_uri, summary["totals"]["files"])
+    log.info("%d transcripts took the place of earlier ones.", totals.replaced_transcripts)
     reporting.put_metrics(options, reporting.metrics_of(summary))
     reporting.notify(options, *reporting.message_of(summary, report_uri))
     if missing:

@@ -25,6 +25,7 @@ from document import machine, table, write
 
 from transcription import manifest, planning
 from transcription.bucket import Bucket
+from transcription.models import IMAGES_OWN, Image, ModelRule
 from transcription.planning import Recording
 from transcription.selection import Selection
 
@@ -79,13 +80,14 @@ def plan(count: int) -> dict[str, Any]:
     children = planning.child_count(
         seconds, len(lines), max_instances=MAX_INSTANCES, audio_minutes_per_child=MINUTES_PER_CHILD
     )
-    shares = planning.split(lines, children)
-    digest = manifest.digest(manifest.to_bytes(share) for share in shares)
-    work = [sum(planning.audio_seconds(line) + 2.0 for line in share) for share in shares]
+    groups, _ = ModelRule(IMAGES_OWN, Image(built_in=frozenset()), {}, lambda _choice: None).groups(lines)
+    shares = planning.shares(groups, children, max_instances=MAX_INSTANCES)
+    digest = manifest.digest(manifest.to_bytes(share, choice) for choice, share in shares)
+    work = [sum(planning.audio_seconds(line) + 2.0 for line in share) for _, share in shares]
     summary = {
         "manifest_prefix": "child_job_input/scheduled__2026-11-23T01-00-00-00-00-0123abcd/", "digest": digest,
-        "files": len(lines), "children": children, "left_alone": 0, "estimated_audio_hours": round(seconds / 3600, 3),
-        "estimated_usd": 12345.6789, "dry_run": False,
+        "files": len(lines), "children": children, "left_alone": 0, "unusable_models": [],
+        "estimated_audio_hours": round(seconds / 3600, 3), "estimated_usd": 12345.6789, "dry_run": False,
     }  # fmt: skip
     return {
         "children": children,

@@ -81,5 +81,16 @@ def test_totals_count_every_state_and_add_up_what_was_transcribed() -> None:
         "files": {"transcribed": 2, "rejected": 0, "replaced": 1, "missing": 1},
         "audio_hours": round(5 / 3600, 4),
         "compute_seconds": 1.0,
+        "replaced_transcripts": 0,
         "made_by": [{"engine": "deepspeech-tflite 0.9.3", "model": "m", "files": 2}],
     }
+
+
+def test_a_transcript_counts_as_replaced_only_if_this_run_replaced_it() -> None:
+    made = {**MADE, "replaces": "v1"}
+    totals = Totals()
+    for transcript in (made, {**made, "run": "earlier"}, MADE):
+        totals.add(outcome(LINE, Evidence(transcript=transcript, processed=MOVED), RUN))
+    assert totals.to_json()["replaced_transcripts"] == 1
+    assert outcome(LINE, Evidence(transcript=made, processed=MOVED), RUN).to_json()["replaces"] == "v1"
+    assert "replaces" not in outcome(LINE, Evidence(transcript=MADE, processed=MOVED), RUN).to_json()

@@ -11,7 +11,13 @@ from transcription import reporting, settings
 
 REPORT: dict[str, Any] = {
     "run_id": "manual__1",
-    "totals": {"files": {"transcribed": 3, "rejected": 1, "replaced": 0, "missing": 0}, "audio_hours": 1.5},
+    "totals": {
+        "files": {"transcribed": 3, "rejected": 1, "replaced": 0, "missing": 0},
+        "audio_hours": 1.5,
+        "replaced_transcripts": 0,
+    },
+    "left_alone": 0,
+    "unusable_models": [],
     "estimated_usd": 0.25,
     "children": 2,
 }
@@ -29,6 +35,18 @@ def test_the_message_of_a_failed_run_says_so_and_what_to_do() -> None:
     subject, text = reporting.message_of(FAILED, "s3://b/runs/r/report.json")
     assert subject == "Transcription FAILED: 3 transcribed, 1 rejected, 2 missing"
     assert "clear the run" in text
+
+
+def test_the_message_says_what_was_replaced_and_what_was_left_alone_and_why() -> None:
+    assert "took the place" not in reporting.message_of(REPORT, "")[1]
+    reason = "The folder s3://b/models/fr/ has 2 models, and must have one: keep one of a.pb, b.pb."
+    report = {**REPORT, "left_alone": 7, "unusable_models": [reason]}
+    report["totals"] = {**REPORT["totals"], "replaced_transcripts": 2}
+    subject, text = reporting.message_of(report, "")
+    assert subject == "Transcription done: 3 transcribed, 1 rejected"
+    assert "2 transcripts took the place of earlier ones" in text
+    assert "7 files were left alone" in text
+    assert reason in text
 
 
 def test_the_figures_and_the_message_reach_cloudwatch_and_sns(aws: Any, configured: Any) -> None:

@@ -76,7 +76,8 @@ class Running:
         """Whether Airflow took the order; not while the backfill before is about to end."""
         order = ["backfill", "create", "--dag-id", "transcription", "--reprocess-behavior", "completed"]
         days = ["--from-date", "2026-03-02", "--to-date", "2026-03-03"]
-        command = [sys.executable, "-m", "airflow", *order, *days]
+        conf = ["--dag-run-conf", json.dumps({"model": "asterisk-en-pbmm"})]
+        command = [sys.executable, "-m", "airflow", *order, *days, *conf]
         done = subprocess.run(command, env=self.variables, capture_output=True, text=True)
         assert not done.returncode or "AlreadyRunningBackfill" in done.stdout + done.stderr, done.stderr
         return not done.returncode
@@ -155,15 +156,20 @@ def test_a_backfill_transcribes_again_in_place_what_was_uploaded_in_its_interval
             Metadata={"uploaded": uploaded},
         )
     s3.put_object(Bucket=bucket, Key="output/in", Body=b"an older model's words", Metadata={"source-etag": "x"})
+    replaced = []
     for repeated in range(2):  # and again: a backfill can be repeated
         until(running.backfill)
         report = until(partial(running.report, "runs/backfill__2026-03-03", repeated))
         done = [(file["source_key"], file["state"]) for file in report["files"]]
         assert done == [("processed/in.wav", "transcribed")]
+        assert report["totals"]["made_by"][0]["model"].startswith("asterisk-en-pbmm ")
+        replaced.append((report["totals"]["replaced_transcripts"], report["files"][0].get("replaces")))
     text = s3.get_object(Bucket=bucket, Key="output/in")["Body"].read().decode()
     assert text.strip() == TEXT
     assert "output/out" not in running.keys("output/")
     assert {"processed/in.wav", "processed/out.wav"} <= set(running.keys("processed/"))
-    versions = s3.list_object_versions(Bucket=bucket, Prefix="output/in")["Versions"]
-    oldest = s3.get_object(Bucket=bucket, Key="output/in", VersionId=versions[-1]["VersionId"])
-    assert oldest["Body"].read() == b"an older model's words"
+    (count, earlier), again = replaced
+    assert count == 1
+    assert again == (count, earlier), "a run's report stays true when the run is repeated"
+    older = s3.get_object(Bucket=bucket, Key="output/in", VersionId=earlier)
+    assert older["Body"].read() == b"an older model's words"

@@ -76,6 +76,9 @@ class Bucket:
         self.s3 = boto3.client("s3")
         self.s3.create_bucket(Bucket=self.name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
 
+    def keep_versions(self) -> None:
+        self.s3.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": "Enabled"})
+
     def put(self, name: str, content: bytes | None = None, **more: Any) -> dict[str, Any]:
         """Upload a recording as input/<name>, and return its manifest line."""
         key = f"input/{name}"

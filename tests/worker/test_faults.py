@@ -146,7 +146,7 @@ def test_a_transcript_of_an_earlier_run_that_is_as_good_is_taken_over_as_it_is(b
         Bucket=bucket.name,
         Key="output/call",
         CopySource=source,
-        Metadata={**made, "run": "an earlier one"},
+        Metadata={**made, "run": "an earlier one", "replaces": "what that one replaced"},
         MetadataDirective="REPLACE",
     )
     bucket.plan({**line, "source_key": "processed/call.wav"})
@@ -158,14 +158,24 @@ def test_a_transcript_of_an_earlier_run_that_is_as_good_is_taken_over_as_it_is(b
 
 def test_what_is_reprocessed_in_place_is_neither_copied_nor_deleted(bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
-    bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"an older text")
+    bucket.keep_versions()
+    older = bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"an older text")["VersionId"]
     good, bad = bucket.put("call.wav"), bucket.put("bad.wav", b"no sound at all")
     good["processed_key"], bad["processed_key"] = good["source_key"], bad["source_key"]
     bucket.plan(good, bad)
     assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
     assert bucket.text("output/call") == "press zero for help"
+    assert bucket.facts("output/call")["Metadata"]["replaces"] == older
     assert bucket.listing() == ["failed/bad.wav.error.json", "input/bad.wav", "input/call.wav", "output/call"]
     assert not {"copy", "delete input"} & set(proxy.steps())
+
+
+def test_a_text_names_no_earlier_one_where_there_was_none_or_none_is_kept(bucket: Bucket) -> None:
+    bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"an older text")
+    bucket.plan(bucket.put("call.wav"), bucket.put("other.wav"))
+    assert bucket.run().code == 0
+    assert "replaces" not in bucket.facts("output/call")["Metadata"], "the bucket keeps no versions"
+    assert "replaces" not in bucket.facts("output/other")["Metadata"]
 
 
 def test_a_recording_replaced_before_the_run_is_left_for_the_next(bucket: Bucket) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from . import __version__
@@ -23,6 +23,7 @@ from .storage import Bucket, ObjectFacts
 from .transcript import Transcript
 
 ERROR_SCHEMA = 1
+REPLACES = "replaces"  # in a text's metadata: the version of the one that was there before
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Delivery:
         """Note on a transcript of an earlier run that it is as good as this run's, so that it is accounted for."""
         facts = self._bucket.facts(recording.transcript_key)
         if facts.metadata.get("run") != self._making.run:
+            kept = {name: value for name, value in facts.metadata.items() if name != REPLACES}  # that run did it
+            facts = replace(facts, metadata=kept)
             self._bucket.copy(recording.transcript_key, facts, recording.transcript_key, {"run": self._making.run})
 
     def was_processed(self, recording: Recording) -> bool:
@@ -98,9 +101,19 @@ class Delivery:
             "model": _ascii(self._making.model.model),
         }
         origin = self._origin(recording)
-        for form in (*self._making.formats, "txt"):
-            key = recording.transcript_key if form == "txt" else f"{recording.transcript_key}.{form}"
+        for form in self._making.formats:
+            key = f"{recording.transcript_key}.{form}"
             self._bucket.put(key, render(form, transcript, origin), CONTENT_TYPES[form], metadata)
+        earlier = self._version(recording.transcript_key)
+        if earlier:
+            metadata[REPLACES] = earlier
+        self._bucket.put(recording.transcript_key, render("txt", transcript, origin), CONTENT_TYPES["txt"], metadata)
+
+    def _version(self, key: str) -> str | None:
+        try:
+            return self._bucket.facts(key).version
+        except Gone:
+            return None
 
     def put_reason(self, recording: Recording, rejection: Rejected) -> None:
         document = {

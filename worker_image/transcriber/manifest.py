@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from .errors import ConfigError
 
 SCHEMA = 2
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,21 @@ def parse_manifest(text: bytes) -> Manifest:
     Raises:
         ConfigError: it is no manifest of this schema; the message names the line.
     """
-    header: dict[str, str | None] = {}
-    recordings = []
-    for number, line in enumerate(text.split(b"\n"), start=1):
-        try:
-            if number == 1:
-                header = _parse_header(line)
-            elif line.strip():
-                recordings.append(_parse_line(line))
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"Line {number} of the manifest cannot be used: {error}") from error
+    first, *lines = text.split(b"\n")
+    header = _parsed(_parse_header, first, 1)
+    recordings = [_parsed(_parse_line, line, number) for number, line in enumerate(lines, start=2) if line.strip()]
     if not recordings:
         raise ConfigError("The manifest holds no recordings")
     for name in ("source_key", "transcript_key"):
         _refuse_shared([getattr(recording, name) for recording in recordings], name)
     return Manifest(header["model"], header["scorer"], recordings)
+
+
+def _parsed(parse: Callable[[bytes], Parsed], line: bytes, number: int) -> Parsed:
+    try:
+        return parse(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"Line {number} of the manifest cannot be used: {error}") from error
 
 
 def _parse_header(line: bytes) -> dict[str, str | None]:

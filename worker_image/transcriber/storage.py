@@ -47,6 +47,7 @@ class ObjectFacts:
     size: int  # bytes
     metadata: dict[str, str]
     headers: dict[str, Any]  # KEPT_HEADERS as arguments of a copy
+    version: str | None  # by which it can be read after it was overwritten; None: the bucket keeps no versions
 
 
 class Bucket:
@@ -224,6 +225,7 @@ def _facts(answer: Mapping[str, Any], size: int | None = None) -> ObjectFacts:
         size=answer["ContentLength"] if size is None else size,
         metadata=answer["Metadata"],
         headers={name: answer[name] for name in KEPT_HEADERS if answer.get(name)},
+        version=None if answer.get("VersionId") == "null" else answer.get("VersionId"),
     )
 
 
