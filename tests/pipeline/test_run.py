@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
+import wave
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,27 @@ from local_aws import airflow
 PROJECT = Path(__file__).resolve().parents[2]
 RECORDINGS = PROJECT / "tests" / "recordings"
 DEMO = PROJECT / "worker_image" / "models" / "asterisk-en"
+RATE = 16_000
 TEXTS = {item["file"]: item["text"] for item in json.loads((RECORDINGS / "transcripts.json").read_text())}
 
 
 def sha256(suffix: str) -> str:
     return hashlib.sha256((DEMO / f"asterisk-en.{suffix}").read_bytes()).hexdigest()
+
+
+def stereo(left: str, right: str) -> bytes:
+    """A recording on each channel, the second one after the first has ended."""
+    silence = bytes(2 * 3 * RATE)
+    channels = [(RECORDINGS / left).read_bytes()[44:] + silence, silence + (RECORDINGS / right).read_bytes()[44:]]
+    length = max(map(len, channels))
+    frames = array("h", bytes(2 * length))
+    for number, channel in enumerate(channels):
+        frames[number::2] = array("h", channel.ljust(length, b"\0"))
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setparams((2, 2, RATE, 0, "NONE", ""))
+        written.writeframes(frames.tobytes())
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +158,19 @@ def test_a_run_whose_job_fails_names_what_is_left_and_the_next_run_does_it(
     assert keys("child_job_input/") == []
     assert run().returncode == 0
     assert read("output/vm-leavemsg").decode().strip() == TEXTS["vm-leavemsg.wav"]
+
+
+def test_each_channel_of_a_call_is_transcribed_on_its_own(run: Any, put: Any, read: Any, report: Any) -> None:
+    left, right = "vm-leavemsg.wav", "vm-tocallnum.wav"
+    put("input/calls/one.wav", stereo(left, right))
+    done = run(channels="separate", output_formats=["json", "vtt"])
+    assert done.returncode == 0, done.stdout
+    text = read("output/calls/one").decode().strip()
+    assert text == f"Channel 1: {TEXTS[left]}\nChannel 2: {TEXTS[right]}"
+    segments = json.loads(read("output/calls/one.json"))["segments"]
+    assert [(segment["channel"], segment["text"]) for segment in segments] == [(1, TEXTS[left]), (2, TEXTS[right])]
+    assert "<v Channel 2>" in read("output/calls/one.vtt").decode()
+    assert report()["totals"]["files"]["transcribed"] == 1
 
 
 def test_each_folder_is_heard_by_the_model_of_its_name(

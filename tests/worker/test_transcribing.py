@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import urllib.request
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 from harness import RECORDINGS, ROOT, TEXTS, Bucket, aws_environment, recording
-from sounds import RATE, encoded, speech, stereo
+from sounds import RATE, encoded, speech, stereo, wav
+
+from transcriber import pool, storage
+from transcriber.__main__ import engine_spec
+from transcriber.child import Child
+from transcriber.decoder import Decoder
+from transcriber.delivery import Delivery, Making
+from transcriber.engine import Recognition, Word
+from transcriber.manifest import parse_manifest
+from transcriber.models import find_model
+from transcriber.pool import EngineFacts, Engines, TimedRecognition
+from transcriber.settings import read_settings
 
 SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
 
@@ -193,6 +208,89 @@ def test_the_full_precision_model_gives_the_same_texts(bucket: Bucket) -> None:
     assert run.code == 0, run
     assert next(event for event in run.events if event["event"] == "started")["engine"].startswith("deepspeech 0.9.3")
     assert {name: bucket.text(f"output/{name[:-4]}") for name in some} == {name: TEXTS[name] for name in some}
+
+
+def halved(model: bytes) -> bytes:
+    """The demo's `.pbmm` as a model for 8 kHz, with windows and steps of as many samples as before.
+
+    So it hears at 8 kHz, and half as fast, what it heard at 16 kHz.
+    """
+    changed = bytearray(model)
+    for name, old, new in (
+        (b"metadata_sample_rate", b"\x02\x80\x7d", b"\x02\xc0\x3e"),  # 16000, 8000: as a varint, after its length
+        (b"metadata_feature_win_len", b"\x01\x20", b"\x01\x40"),  # ms
+        (b"metadata_feature_win_step", b"\x01\x14", b"\x01\x28"),
+    ):
+        at = changed.index(b"\x02\x08\x01:" + old, changed.index(name)) + 4  # the constant's tensor of shape [1]
+        changed[at : at + len(old)] = new
+    return bytes(changed)
+
+
+def test_recordings_are_resampled_to_the_models_own_rate(bucket: Bucket) -> None:
+    folder = ROOT / "worker_image" / "models" / "asterisk-en"
+    body = halved((folder / "asterisk-en.pbmm").read_bytes())
+    bucket.s3.put_object(Bucket=bucket.name, Key="models/phone/model.pbmm", Body=body)
+    slow = soxr.resample(speech("vm-leavemsg.wav"), 1, 2, quality="VHQ")  # half as fast, an octave lower
+    line = bucket.put("fast.wav", recording("vm-leavemsg.wav"))
+    bucket.plan(line, model="asterisk-en-pbmm")
+    assert bucket.run(OUTPUT_FORMATS="json").code == 0
+    bucket.plan(
+        bucket.put("8000.wav", wav(slow[::2], 8000)),
+        bucket.put("44100.wav", encoded(slow, "wav", "pcm_s16le", 44_100, "stereo")),
+        model=f"s3://{bucket.name}/models/phone/model.pbmm",
+        scorer="asterisk-en",
+    )
+    run = bucket.run(OUTPUT_FORMATS="json")
+    assert run.code == 0, run
+    assert next(event["sample_rate"] for event in run.events if event["event"] == "started") == 8000
+    fast = json.loads(bucket.read("output/fast.json"))
+    for name in ("8000", "44100"):
+        found = json.loads(bucket.read(f"output/{name}.json"))
+        assert found["text"] == TEXTS["vm-leavemsg.wav"]
+        assert found["duration"] == pytest.approx(2 * fast["duration"], abs=0.01)
+        starts = [[word["start"] for word in document["segments"][0]["words"]] for document in (found, fast)]
+        assert starts[0] == pytest.approx([2 * start for start in starts[1]], abs=0.1)
+
+
+class Both:
+    """In the place of two engine processes: neither answers before the other has a piece too."""
+
+    both = threading.Barrier(2, timeout=30)
+
+    def __init__(self, _spec: object) -> None:
+        self.at_hand = 0
+        self.loaded: Future[EngineFacts] = Future()
+        self._thread = ThreadPoolExecutor(1)
+
+    def schedule(self, _samples: object, _limit: float) -> Future[TimedRecognition]:
+        return self._thread.submit(self._answer)
+
+    def _answer(self) -> TimedRecognition:
+        self.both.wait()
+        return TimedRecognition(Recognition([Word("heard", 0.1, 0.4)], 0.0, []), 0.1)
+
+    def stop(self) -> None:
+        self._thread.shutdown()
+
+
+def test_the_two_channels_of_a_call_keep_two_engines_busy(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_EngineProcess", Both)
+    line = bucket.put("call.wav", wav(stereo(speech("vm-leavemsg.wav"), speech("vm-tocallnum.wav")), channels=2))
+    settings = read_settings(bucket.environment(CHANNELS="separate"))
+    place = storage.Bucket(bucket.name)
+    model = find_model(settings, place, tmp_path)
+    making = Making(settings.manifest_prefix, "none", model, settings.decoding, settings.formats)
+    bucket.plan(line)
+    recordings = parse_manifest(place.read(settings.manifest_key)).recordings
+    with Decoder() as decoder, Engines(engine_spec(model, settings), 2) as engines:
+        child = Child(
+            bucket=place, delivery=Delivery(place, making), decoder=decoder, engines=engines,
+            sample_rate=RATE, separate=True, width=2, scratch=tmp_path,
+        )  # fmt: skip
+        assert child.transcribe(recordings) == 0
+    assert bucket.text("output/call") == "Channel 1: heard\nChannel 2: heard"
 
 
 def test_a_model_and_scorer_from_s3_are_used_and_named(bucket: Bucket) -> None:
