@@ -73,14 +73,15 @@ PARAMS = {
         None,
         type=["string", "null"],
         title="Model",
-        description="A built-in name, or `s3://bucket/models/name/model.tflite`. Empty: the image's own.",
+        description="A built-in name, or `s3://bucket/models/fr/model.tflite`, for all recordings of the run. Empty: that "
+        "of `models/` + the recording's first folder, or else the image's own.",
         section="Model and decoder",
     ),
     "scorer": Param(
         None,
         type=["string", "null"],
         title="Scorer",
-        description="`s3://…`, or `none`. Empty: the model's own.",
+        description="`s3://…`, a built-in model's name, or `none`. Empty: the model's own.",
         section="Model and decoder",
     ),
     "hot_words": Param(
