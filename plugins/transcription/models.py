@@ -65,7 +65,7 @@ def of_folders(bucket: str, keys: Iterable[str]) -> dict[str, ModelChoice | Mode
     for key in keys:
         name, _, file = key.removeprefix(layout.MODELS).partition("/")
         what = layout.MODEL_EXTENSIONS.get(layout.extension(file))
-        if what and "/" not in file:
+        if what and name and "/" not in file:
             files[name][what].append(f"s3://{bucket}/{key}")
     return {name: _of_folder(f"s3://{bucket}/{layout.MODELS}{name}/", **found) for name, found in files.items()}
 

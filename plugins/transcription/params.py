@@ -73,8 +73,8 @@ PARAMS = {
         None,
         type=["string", "null"],
         title="Model",
-        description="A built-in name, or `s3://bucket/models/fr/model.tflite`, for all recordings of the run. Empty: that "
-        "of `models/` + the recording's first folder, or else the image's own.",
+        description="A built-in name, or `s3://bucket/models/fr/model.tflite`, for all recordings of the run. "
+        "Empty: that of `models/` + the recording's first folder, or else the image's own.",
         section="Model and decoder",
     ),
     "scorer": Param(

@@ -10,6 +10,8 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from transcription import model_check, models, planning
 from transcription.errors import ModelUnusable, SettingError
@@ -58,7 +60,8 @@ def chosen(rule: ModelRule, name: str, folder: str = "input/") -> ModelChoice:
 )
 @pytest.mark.parametrize("folder", ["input/", "processed/"])
 def test_the_first_folder_of_a_name_picks_the_model(name: str, choice: ModelChoice, folder: str) -> None:
-    assert chosen(rule("fr/m.pbmm", "fr/l.scorer", "fr/README.md", "fr/old/m.pbmm"), name, folder) == choice
+    others = ("fr/README.md", "fr/old/m.pbmm", "fr.wav/m.pbmm", "/m.pbmm", "m.pbmm")
+    assert chosen(rule("fr/m.pbmm", "fr/l.scorer", *others), name, folder) == choice
 
 
 def test_a_folder_of_the_bucket_goes_before_a_built_in_model_of_its_name() -> None:
@@ -241,6 +244,13 @@ def test_what_airflow_may_not_read_is_left_to_the_children_unless_it_is_in_the_p
     assert "only the children will see" in caplog.text
     with pytest.raises(ModelUnusable, match="put it under closed-models/models/"):
         ModelCheck(closed_bucket, IMAGE)(choice)
+
+
+def test_trouble_of_s3_is_no_fault_of_the_model_and_left_to_a_retry(check: ModelCheck) -> None:
+    with Stubber(check._s3) as answers:
+        answers.add_client_error("head_object", "SlowDown", http_status_code=503)
+        with pytest.raises(ClientError, match="SlowDown"):
+            check(ModelChoice("s3://b/m.pbmm", None))
 
 
 def test_the_deployed_job_definition_says_which_models_there_are(configured: Any) -> None:
