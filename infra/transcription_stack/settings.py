@@ -105,7 +105,7 @@ class Settings:
     spot_share: float = 0.75
 
     # Scratch space of a child in GiB (21-200; AWS charges for what is above 20). It holds the file being
-    # transcribed, the next ones and their decoded audio (115 MB an hour), so long recordings need more.
+    # transcribed and the next ones as they were uploaded, and models from S3. A larger recording is rejected.
     scratch_gib: int = 30
 
     # Times that Batch starts a child before it gives up, the first included (1-10). Only causes that a

@@ -27,6 +27,7 @@ from transcription.selection import Interval, Selection
 log = logging.getLogger(__name__)
 
 _NAMED = 100  # files that a log or message names; the report has them all
+_REASONS = 5  # why models cannot be used, in the plan's XCom
 
 
 def has_input(context: Mapping[str, Any]) -> bool:
@@ -100,7 +101,7 @@ def _plan(bucket: Bucket, lock: PlanLock | None, context: Mapping[str, Any]) -> 
         "files": len(lines),
         "children": len(shares),
         "left_alone": len(left),
-        "unusable_models": sorted(unheard)[:_NAMED],
+        "unusable_models": sorted(unheard)[:_REASONS],
         "estimated_audio_hours": round(audio_seconds / 3600, 3),
         "estimated_usd": round(planning.estimated_usd(audio_seconds, len(shares), options), 4),
         "dry_run": params["dry_run"],
