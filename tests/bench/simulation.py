@@ -17,12 +17,12 @@ from document import table
 
 from transcription import planning
 from transcription.manifest import Line
+from transcription.settings import Settings
 
 START = 60.0  # seconds: placing the container, pulling the image
 LOAD = 1.5  # seconds: from the process's start to an engine that is ready
-RTF = 0.13  # of one engine, as settings.cpu_seconds_per_audio_second
+RTF = Settings.cpu_seconds_per_audio_second  # of an engine beside another
 ENGINES = 2  # of a child of 2 vCPU
-SPEED = 1.75  # two engines of one child together, over one
 OVERHEAD = 0.016  # CPU-seconds a file beside the engine
 ORIGINAL_LOAD = 1.0  # seconds a file: process, model and scorer
 RECLAIMS_PER_HOUR = 0.05  # of each container: about one in twenty an hour
@@ -54,7 +54,7 @@ def results(quick: bool) -> Iterator[Result]:
     for count in (10, 100, 1_000, 10_000, 100_000, 1_000_000)[: 3 if quick else None]:
         lines = recordings(count)
         audio = sum(map(planning.audio_seconds, lines))
-        ideal = audio * RTF / SPEED * ENGINES
+        ideal = audio * RTF
         for limit, minutes in ((1, 60), (20, 60), (1_000, 60), (10_000, 60), (10_000, 15)):
             children = planning.child_count(audio, count, max_instances=limit, audio_minutes_per_child=minutes)
             work = [[own_seconds(line) for line in share] for share in planning.split(lines, children)]
@@ -67,7 +67,7 @@ def results(quick: bool) -> Iterator[Result]:
 
 def own_seconds(line: Line) -> float:
     """Wall seconds of a recording in a child with all its engines busy."""
-    return (planning.audio_seconds(line) * RTF + OVERHEAD) / SPEED
+    return (planning.audio_seconds(line) * RTF + OVERHEAD) / ENGINES
 
 
 def original_seconds(line: Line) -> float:

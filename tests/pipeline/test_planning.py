@@ -133,7 +133,9 @@ def test_the_estimate_grows_with_the_audio_and_bills_a_minute_a_child_at_least()
     minute = planning.container_usd(60, SETTINGS)
     assert planning.estimated_usd(1, 5, SETTINGS) == pytest.approx(5 * minute, rel=0.01)
     ten, twenty = (planning.estimated_usd(hours * 3600, 1, SETTINGS) for hours in (10, 20))
-    assert twenty - ten == pytest.approx(planning.container_usd(36_000 * 0.13 / 2, SETTINGS))
+    assert twenty - ten == pytest.approx(
+        planning.container_usd(36_000 * SETTINGS.cpu_seconds_per_audio_second / 2, SETTINGS)
+    )
 
 
 def test_an_hour_of_a_container_costs_its_cpus_and_its_memory() -> None:
