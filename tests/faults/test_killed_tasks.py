@@ -95,7 +95,6 @@ class Task:
         """A proxy's fault: the process is killed at its SubmitJob."""
         if call.key == SUBMIT_JOB:
             os.kill(self.process.pid, signal.SIGKILL)
-            self.process.join(60)
             raise Reset
 
     def lose_answer(self, call: Call) -> None:
@@ -177,7 +176,6 @@ def test_a_plan_that_is_killed_under_the_lock_is_made_by_its_next_attempt(
     def kill(call: Call) -> None:
         if (call.method, call.key) == ("PUT", manifest):
             os.kill(process.pid, signal.SIGKILL)
-            process.join(60)
             raise Reset
 
     with proxied(aws.endpoint) as (proxy, address):
