@@ -37,7 +37,7 @@ FULL_SIZE = Model(ways.FULL_SIZE)
 FULL_SIZE_TFLITE = "full-size, `.tflite`"
 LATENCY = 0.1  # seconds
 # As docs/deploy.md has them.
-TWO_ENGINES = 1.92  # times one, as the part full-size measures it
+TWO_ENGINES = 1.92  # times one: the least that the part full-size has measured
 ON_DEMAND, SPOT = 0.09985, 0.031  # USD a child-hour
 
 Rounds = dict[str, list[Outcome]]
