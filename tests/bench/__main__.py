@@ -259,7 +259,7 @@ def _long(part: str, models: list[tuple[str, Model, list[float]]]) -> None:
         for length in minutes:
             times = round(length / minutes[0])
             clip = corpus.Clip(f"{length:g}-minutes.wav", " ".join([base.text] * times), np.tile(base.samples, times))
-            run = ways.worker(model, {clip.name: clip.wav}, interval=0.2)
+            run = ways.worker(model, {clip.name: clip.wav}, interval=0.2, OUTPUT_FORMATS="json,srt,vtt")
             runs.append((run.peak_mb, run.cpu / clip.seconds * 3600))
             known = model.scorer and length <= 30
             errors = f"{word_error_rate([(clip.text, run.texts[clip.name])]):.1%}" if known else ""
@@ -271,7 +271,7 @@ def _long(part: str, models: list[tuple[str, Model, list[float]]]) -> None:
         "model", "recording", "MB at most", "of the short one's", "CPU-s, start included", "CPU-s an hour",
         "of the short one's", "times real time", "word errors",
     ]  # fmt: skip
-    write(part, stamp("one WAV, beam 500, 2 CPUs", 1) + table(head, rows), rows)
+    write(part, stamp("one WAV, beam 500, 2 CPUs, all outputs", 1) + table(head, rows), rows)
 
 
 def peers(effort: Effort) -> None:

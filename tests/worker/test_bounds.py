@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import struct
 import subprocess
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,12 @@ from harness import SHORT, TEXTS, WORKER, Bucket, ended, wait_for
 from proxy import Call, Proxy, proxied
 from sounds import speech, wav
 
-from transcriber.child import AHEAD_FILES, DELIVERIES, MEMORY_BYTES
+from transcriber.child import AHEAD_FILES, DELIVERIES, MEMORY_BYTES, Asked, Underway
+from transcriber.engine import Recognition, Word
+from transcriber.formats import CONTENT_TYPES, render
+from transcriber.manifest import Recording
+from transcriber.pool import TimedRecognition
+from transcriber.transcript import Transcript
 
 MEBI = 1 << 20
 
@@ -126,6 +134,46 @@ def test_a_recording_that_waits_for_its_delivery_takes_no_memory(bucket: Bucket,
         worker.kill()
     for number in range(files):
         bucket.s3.delete_object(Bucket=bucket.name, Key=f"input/{number}.wav")
+
+
+WORDS = 40  # in a piece
+
+
+def heard_for_hours(pieces: int) -> Underway:
+    """A recording whose every piece has been answered, as answers come from an engine's process: a copy each time."""
+    words = [Word(f"heard-{number}", number / 3, number / 2, number / 7) for number in range(WORDS)]
+    answer = pickle.dumps(TimedRecognition(Recognition(words, -1.0), 1.0))
+    underway = Underway(Recording("a", "b", 1, "c", "d", "e", "f"))
+    for number in range(pieces):
+        future: Future[TimedRecognition] = Future()
+        underway.asked.append(Asked(30.0 * number, 30.0 * number + 20, None, future))
+        future.set_result(pickle.loads(answer))
+        underway.take_answers()
+    return underway
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+@pytest.mark.usefixtures("traced")
+def test_what_is_heard_of_a_long_recording_is_kept_small() -> None:
+    underway = heard_for_hours(500)
+    assert sum(len(segment.words) for segment in underway.heard) == 500 * WORDS
+    assert tracemalloc.get_traced_memory()[0] < 200 * 500 * WORDS
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("form", CONTENT_TYPES)
+def test_no_form_of_a_long_transcript_takes_much_more_than_its_words(form: str) -> None:
+    transcript = Transcript(heard_for_hours(500).heard, 15_000, 1, 1.0, [])
+    before, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    assert len(render(form, transcript, {})) > 5 * 500 * WORDS
+    assert tracemalloc.get_traced_memory()[1] - before < 200 * 500 * WORDS
 
 
 def memory(pid: int, what: str) -> int:

@@ -148,7 +148,7 @@ def test_other_readings_are_asked_for_only_if_the_json_tells_them(formats: str, 
 def test_one_reading_has_the_same_words_and_no_margins() -> None:
     several, one = (load_engine(replace(SPEC, readings=count)).transcribe(speech()) for count in (READINGS, 1))
     assert all(word.margin is not None for word in several.words)
-    assert one.words == [replace(word, margin=None) for word in several.words]
+    assert one.words == [word._replace(margin=None) for word in several.words]
     assert one.alternatives == []
 
 

@@ -122,6 +122,8 @@ def _lines(words: Sequence[Word], speaker: str | None) -> list[str]:
 def _parts(word: Word, speaker: str | None) -> list[Word]:
     """A word that is longer than a line, as parts that share its time."""
     most = LINE_CHARACTERS - _room(speaker)
+    if len(word.text) <= most:
+        return [word]
     texts = [word.text[at : at + most] for at in range(0, len(word.text), most)]
     step = (word.end - word.start) / len(texts)
     return [

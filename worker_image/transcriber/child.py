@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -18,11 +19,12 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .decoder import Batch, Decoder, Decoding
 from .delivery import Delivery
+from .engine import Word
 from .errors import ConfigError, Gone, Rejected, Replaced, TemporaryError, Terminated, WorkerError
 from .log import log
 from .manifest import Recording
@@ -36,7 +38,7 @@ AHEAD_BYTES = 128 << 20  # of them; a single larger file is still allowed
 MEMORY_BYTES = 8 << 20  # what is larger is downloaded to a file
 DELIVERIES = 16  # files whose results are being written
 GIVE_UP_AFTER = 5  # files that failed for no fault of theirs: S3 is down, the disk is full
-GRACE_SECONDS = 10.0  # for what is at hand when the container must stop; Batch kills 30 s after SIGTERM
+GRACE_SECONDS = 10.0  # for what is at hand when the container must stop; Batch kills it 120 s after SIGTERM
 
 TOO_LARGE = (
     "This file is larger than the scratch space of the container that transcribes it. Cut or compress the recording, "
@@ -56,13 +58,17 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Asked:
     """A piece on its way through the engines; times in seconds of the recording."""
 
     start: float
     end: float
-    channel: int  # counted from 1
+    channel: int | None  # counted from 1; None: all of them, mixed
     answer: Future[TimedRecognition]
+
+    @property
+    def answered(self) -> bool:
+        return self.answer.done() and not self.answer.cancelled() and not self.answer.exception()
 
 
 @dataclass
@@ -72,11 +78,40 @@ class Underway:
     recording: Recording
     source: ObjectFacts | None = None
     has_transcript: bool = False  # already, before it is heard
-    heard: list[Heard] = field(default_factory=list)
+    asked: deque[Asked] = field(default_factory=deque)  # pieces, in their order, of which nothing is heard yet
+    heard: list[Segment] = field(default_factory=list)
+    compute_seconds: float = 0.0  # CPU time of the engines
     duration: float = 0.0  # seconds
     channels: int = 0
     warnings: list[str] = field(default_factory=list)
     failure: Exception | None = None
+
+    def take_answers(self) -> None:
+        """Take what is answered already, up to a failure: hours of words are small in a form that shares them."""
+        while self.asked and self.asked[0].answered:
+            self._take_answer()
+
+    def take_all_answers(self) -> None:
+        """Wait for the rest of the answers.
+
+        Raises:
+            Rejected: the engines cannot cope with a piece.
+            TemporaryError: they are gone.
+        """
+        while self.asked:
+            self._take_answer()
+
+    def _take_answer(self) -> None:
+        piece = self.asked.popleft()
+        answer = piece.answer.result()
+        self.compute_seconds += answer.compute_seconds
+        found = answer.recognition
+        if found.words:
+            words = [
+                Word(sys.intern(word.text), piece.start + word.start, piece.start + word.end, word.margin)
+                for word in found.words
+            ]
+            self.heard.append(Segment(piece.start, piece.end, words, found.score, piece.channel, found.alternatives))
 
 
 class Child:
@@ -190,7 +225,9 @@ class Child:
             underway.source, underway.has_transcript = fetched.source, fetched.decoding is None
             batch = fetched.first
             while batch and fetched.decoding:
-                underway.heard.extend(map(self._hear, batch.pieces))
+                for piece in batch.pieces:
+                    underway.asked.append(self._ask(piece))
+                    underway.take_answers()
                 underway.duration, underway.channels = batch.duration, batch.channels
                 underway.warnings = batch.warnings
                 batch = None if batch.last else fetched.decoding.next_batch()
@@ -201,11 +238,12 @@ class Child:
                 scratch.unlink()
         return underway
 
-    def _hear(self, piece: Piece) -> Heard:
+    def _ask(self, piece: Piece) -> Asked:
         self._pieces.acquire()
         answer = self._engines.transcribe(piece.samples, self._rate)
         answer.add_done_callback(lambda _: self._pieces.release())
-        return Heard(piece.start, piece.start + len(piece.samples) / self._rate, piece.channel, answer)
+        channel = piece.channel if self._separate else None
+        return Asked(piece.start, piece.start + len(piece.samples) / self._rate, channel, answer)
 
     def _deliver(self, underway: Underway) -> None:
         """Bring one recording to its end, whatever that is, and account for it."""
@@ -225,7 +263,7 @@ class Child:
             if underway.failure or not underway.source:
                 raise underway.failure or AssertionError("nothing was fetched")
             if not underway.has_transcript:
-                self._delivery.put_transcript(recording, _transcript(underway, self._separate))
+                self._delivery.put_transcript(recording, _transcript(underway))
             elif recording.in_place:
                 self._delivery.take_over(recording)
             if not recording.in_place:
@@ -259,27 +297,19 @@ class Child:
         return "rejected"
 
 
-def _transcript(underway: Underway, separate: bool) -> Transcript:
+def _transcript(underway: Underway) -> Transcript:
     """Put a recording's pieces together.
 
     Raises:
         Rejected: nothing was heard, or the engines cannot cope with a piece.
+        TemporaryError: the engines are gone.
     """
-    segments = []
-    compute_seconds = 0.0
-    for piece in underway.heard:
-        answer = piece.answer.result()
-        compute_seconds += answer.compute_seconds
-        heard = answer.recognition
-        words = [replace(word, start=piece.start + word.start, end=piece.start + word.end) for word in heard.words]
-        if words:
-            channel = piece.channel if separate else None
-            segments.append(Segment(piece.start, piece.end, words, heard.score, channel, heard.alternatives))
-    if not segments:
+    underway.take_all_answers()
+    if not underway.heard:
         found = "; ".join([f"{underway.duration:.3f} s of sound", *underway.warnings])
         raise Rejected("no-speech", NO_SPEECH, found)
-    segments.sort(key=lambda segment: segment.start)
-    return Transcript(segments, underway.duration, underway.channels, compute_seconds, underway.warnings)
+    segments = sorted(underway.heard, key=lambda segment: segment.start)
+    return Transcript(segments, underway.duration, underway.channels, underway.compute_seconds, underway.warnings)
 
 
 class _Account:

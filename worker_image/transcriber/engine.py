@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -47,8 +47,7 @@ MEANINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A recognised word and its place, in seconds.
 
     margin is how much the log score falls from the best reading to the best one that lacks the word, or, if none
@@ -61,8 +60,7 @@ class Word:
     margin: float | None = None
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """One of several ways to understand a piece, with the engine's unnormalised log score."""
 
     text: str
@@ -139,7 +137,7 @@ class _DeepSpeech:
         readings = _readings(others, but=" ".join(said))
         margins = _margins(said, best.confidence, readings)
         return Recognition(
-            [replace(word, margin=margin) for word, margin in zip(words, margins)],
+            [word._replace(margin=margin) for word, margin in zip(words, margins)],
             best.confidence,
             [reading for reading in readings if reading.text][: self._alternatives],
         )

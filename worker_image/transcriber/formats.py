@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 from collections.abc import Mapping
 from typing import Any, Callable
@@ -35,17 +36,26 @@ def _txt(transcript: Transcript) -> str:
 
 
 def _json(transcript: Transcript, origin: Mapping[str, Any]) -> bytes:
-    document = {
+    """Written segment by segment, a line each: hours of words as objects would take a hundred megabytes."""
+    head = {
         "schema": SCHEMA,
         "text": transcript.text,
         "duration": round(transcript.duration, 3),
         "channels": transcript.channels,
         "compute_seconds": round(transcript.compute_seconds, 3),
-        "segments": [_segment(segment) for segment in transcript.segments],
         "warnings": transcript.warnings,
         **origin,
     }
-    return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
+    written = io.BytesIO()
+    written.write(_dumped(head, indent=1)[: -len("\n}")] + b',\n "segments": [')
+    for number, segment in enumerate(transcript.segments):
+        written.write((b",\n  " if number else b"\n  ") + _dumped(_segment(segment)))
+    written.write(b"\n ]\n}\n")
+    return written.getvalue()
+
+
+def _dumped(document: Mapping[str, Any], indent: int | None = None) -> bytes:
+    return json.dumps(document, ensure_ascii=False, indent=indent).encode("utf-8")
 
 
 def _segment(segment: Segment) -> dict[str, Any]:
