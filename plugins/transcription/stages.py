@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -18,6 +18,7 @@ from transcription import array_job, layout, manifest, model_check, models, plan
 from transcription.accounting import Outcome, Totals
 from transcription.bucket import Bucket
 from transcription.errors import FilesMissing, ModelUnusable, PlanMissing
+from transcription.manifest import Line
 from transcription.model_check import ModelCheck
 from transcription.models import ModelChoice, ModelRule
 from transcription.plan_lock import PlanLock
@@ -49,16 +50,18 @@ def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
         PlanLockLost: the run was taken for dead meanwhile, and another one plans.
         SettingError: a param does not fit the models.
     """
-    bucket = Bucket(settings.load().bucket)
-    if context["params"]["dry_run"]:
-        return _plan(bucket, None, context)
-    with bucket.plan_lock(context["run_id"]) as lock:
-        return _plan(bucket, lock, context)
-
-
-def _plan(bucket: Bucket, lock: PlanLock | None, context: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan's summary; its manifests are written if there is a lock, which a dry run has not."""
     options = settings.load()
+    bucket = Bucket(options.bucket)
+    if context["params"]["dry_run"]:
+        return _plan(bucket, options, None, context)
+    with bucket.plan_lock(context["run_id"]) as lock:
+        return _plan(bucket, options, lock, context)
+
+
+def _plan(
+    bucket: Bucket, options: settings.Settings, lock: PlanLock | None, context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The plan's summary; its manifests are written if there is a lock, which a dry run has not."""
     selection = _selection(context)
     params = context["params"]
     prefix = layout.manifest_prefix(context["run_id"])
@@ -94,18 +97,14 @@ def _plan(bucket: Bucket, lock: PlanLock | None, context: Mapping[str, Any]) -> 
         audio_minutes_per_child=params["audio_minutes_per_child"],
     )
     shares = planning.shares(groups, children, max_instances=params["max_instances"])
-    summary = {
-        "planned": datetime.now(UTC).isoformat(),
-        "manifest_prefix": prefix,
-        "digest": manifest.digest(manifest.to_bytes(share, choice) for choice, share in shares),
-        "files": len(lines),
-        "children": len(shares),
-        "left_alone": len(left),
-        "unusable_models": sorted(unheard)[:_REASONS],
-        "estimated_audio_hours": round(audio_seconds / 3600, 3),
-        "estimated_usd": round(planning.estimated_usd(audio_seconds, len(shares), options), 4),
-        "dry_run": params["dry_run"],
-    }
+    summary = summary_of(
+        shares,
+        prefix=prefix,
+        left_alone=len(left),
+        unusable_models=sorted(unheard)[:_REASONS],
+        dry_run=params["dry_run"],
+        options=options,
+    )
     if lock:
         lock.renew()
         bucket.write_manifests(prefix, (manifest.to_bytes(share, choice) for choice, share in shares))
@@ -116,6 +115,40 @@ def _plan(bucket: Bucket, lock: PlanLock | None, context: Mapping[str, Any]) -> 
         summary,
     )
     return summary
+
+
+def summary_of(
+    shares: Sequence[tuple[ModelChoice, Sequence[Line]]],
+    *,
+    prefix: str,
+    left_alone: int,
+    unusable_models: Sequence[str],
+    dry_run: bool,
+    options: settings.Settings,
+) -> dict[str, Any]:
+    """What the tasks after `plan` need to know of it, JSON-serialisable and of a size that does not grow with it.
+
+    Args:
+        shares: Each child's model and recordings.
+        prefix: Key prefix of the manifests.
+        left_alone: How many recordings are not planned.
+        unusable_models: Why models are not used.
+        dry_run: Whether nothing is to follow.
+        options: The prices of the estimate.
+    """
+    audio_seconds = sum(planning.audio_seconds(line) for _, share in shares for line in share)
+    return {
+        "planned": datetime.now(UTC).isoformat(),
+        "manifest_prefix": prefix,
+        "digest": manifest.digest(manifest.to_bytes(share, choice) for choice, share in shares),
+        "files": sum(len(share) for _, share in shares),
+        "children": len(shares),
+        "left_alone": left_alone,
+        "unusable_models": list(unusable_models),
+        "estimated_audio_hours": round(audio_seconds / 3600, 3),
+        "estimated_usd": round(planning.estimated_usd(audio_seconds, len(shares), options), 4),
+        "dry_run": dry_run,
+    }
 
 
 def _model_rule(bucket: Bucket, options: settings.Settings, params: Mapping[str, Any]) -> ModelRule:

@@ -23,16 +23,18 @@ import simulation
 from botocore.parsers import create_parser
 from document import machine, table, write
 
-from transcription import manifest, planning
+from transcription import planning, stages
 from transcription.bucket import Bucket
 from transcription.models import IMAGES_OWN, Image, ModelRule
 from transcription.planning import Recording
 from transcription.selection import Selection
+from transcription.settings import Settings
 
 COUNTS = (0, 1, 2, 1_000, 1_001, 10_000, 100_000, 1_000_000)
 MAX_INSTANCES = 10_000
 MINUTES_PER_CHILD = 60
 PAGE = 1_000
+OPTIONS = Settings(bucket="bench", job_queue="bench", job_definition="bench")
 
 
 class Listing:
@@ -82,13 +84,15 @@ def plan(count: int) -> dict[str, Any]:
     )
     groups, _ = ModelRule(IMAGES_OWN, Image(built_in=frozenset()), {}, lambda _choice: None).groups(lines)
     shares = planning.shares(groups, children, max_instances=MAX_INSTANCES)
-    digest = manifest.digest(manifest.to_bytes(share, choice) for choice, share in shares)
+    summary = stages.summary_of(
+        shares,
+        prefix="child_job_input/scheduled__2026-11-23T01-00-00-00-00-0123abcd/",
+        left_alone=0,
+        unusable_models=[],
+        dry_run=False,
+        options=OPTIONS,
+    )
     work = [sum(planning.audio_seconds(line) + 2.0 for line in share) for _, share in shares]
-    summary = {
-        "manifest_prefix": "child_job_input/scheduled__2026-11-23T01-00-00-00-00-0123abcd/", "digest": digest,
-        "files": len(lines), "children": children, "left_alone": 0, "unusable_models": [],
-        "estimated_audio_hours": round(seconds / 3600, 3), "estimated_usd": 12345.6789, "dry_run": False,
-    }  # fmt: skip
     return {
         "children": children,
         "balance": max(work) / (sum(work) / len(work)),
