@@ -1,17 +1,44 @@
-"""Tells people and dashboards how a run went. What cannot be told is logged, and fails no run."""
+"""A run's report, and what people and dashboards are told of it; where that fails it is logged, and fails no run."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from transcription.accounting import Outcome
 from transcription.settings import Settings
 
 log = logging.getLogger(__name__)
+
+SCHEMA = 1
+
+
+class Report:
+    """A run's report, written to a file as it grows: a million outcomes would fill a small worker's memory.
+
+    Args:
+        file: Open for reading and writing, and empty.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._file.write(f'{{"schema": {SCHEMA},\n"files": ['.encode())
+        self._comma = b"\n"
+
+    def add(self, result: Outcome) -> None:
+        """Write what became of one more file."""
+        self._file.write(self._comma + json.dumps(result.to_json()).encode())
+        self._comma = b",\n"
+
+    def end(self, summary: Mapping[str, Any]) -> None:
+        """Write what holds for the whole run; the file is now a JSON document and at its start."""
+        self._file.write(b"\n],\n" + json.dumps(summary, indent=1)[1:].encode())
+        self._file.seek(0)
 
 
 def metrics_of(report: Mapping[str, Any]) -> dict[str, float]:

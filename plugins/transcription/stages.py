@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -184,26 +183,15 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
 
     totals = Totals()
     missing: list[Outcome] = []
-    with tempfile.TemporaryFile() as report:
-        report.write(b'{"schema": 1,\n"files": [')
-        comma = b"\n"
+    with tempfile.TemporaryFile() as file:
+        report = reporting.Report(file)
         for result in bucket.outcomes(bucket.manifests(prefix), waiting, prefix):
             totals.add(result)
-            report.write(comma + json.dumps(result.to_json()).encode())
-            comma = b",\n"
+            report.add(result)
             if result.replaces and totals.replaced_transcripts <= _NAMED:
-                log.info(
-                    "Replaced: %r: its earlier version is %s.",
-                    result.line.transcript_key,
-                    result.replaces,
-                )
+                log.info("Replaced: %r: its earlier version is %s.", result.line.transcript_key, result.replaces)
             if result.state != "transcribed":
-                log.warning(
-                    "%s: %r: %s.",
-                    result.state.capitalize(),
-                    result.line.source_key,
-                    result.reason.rstrip("."),
-                )
+                log.warning("%s: %r: %s.", result.state.capitalize(), result.line.source_key, result.reason.rstrip("."))
             if result.state == "missing" and len(missing) < _NAMED:
                 missing.append(result)
         accounted = sum(totals.states.values())
@@ -225,10 +213,9 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
             "airflow": airflow_version,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        report.write(b"\n],\n" + json.dumps(summary, indent=1)[1:].encode())
-        report.seek(0)
+        report.end(summary)
         key = layout.report_key(context["run_id"])
-        bucket.put_json(key, report)
+        bucket.put_json(key, file)
     if job and job["status"] in array_job.ACTIVE:
         log.warning("The job %s is still at work, so its manifests are left to it.", job_id)
     else:

@@ -146,10 +146,17 @@ class ArrayJobTrigger(BaseTrigger):
                         self.log.info("%s%s", now, await asyncio.to_thread(count_files))
                         progress = now
                 if datetime.now(UTC) > datetime.fromisoformat(self.deadline):
-                    await client.terminate_job(jobId=self.job_id, reason="The deadline passed.")
-                    yield self._event("STOPPED", f"it had not ended by {self.deadline}, the deadline.")
+                    yield await self._stopped(client)
                     return
                 await asyncio.sleep(self.poll_seconds)
+
+    async def _stopped(self, client: Any) -> TriggerEvent:
+        late = f"it had not ended by {self.deadline}, the deadline"
+        try:
+            await client.terminate_job(jobId=self.job_id, reason="The deadline passed.")
+        except (ClientError, BotoCoreError) as error:
+            return self._event("UNKNOWN", f"{late}, and it may still be at work, for stopping it failed: {error}.")
+        return self._event("STOPPED", f"{late}.")
 
     async def on_kill(self) -> None:
         """Stop the job and its children when a user kills the task."""

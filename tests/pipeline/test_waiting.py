@@ -155,6 +155,17 @@ def test_a_job_that_passes_its_deadline_is_stopped(submit: Any, aws: Any) -> Non
     assert event_of(trigger(job_id)) == {"status": "FAILED", "reason": "The deadline passed."}
 
 
+def test_a_job_that_cannot_be_stopped_at_its_deadline_is_told_and_not_waited_for(
+    submit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit("sleep 2")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    event = event_of(trigger(job_id, deadline=datetime.now(UTC).isoformat()))
+    assert event["status"] == "UNKNOWN"
+    assert "the deadline, and it may still be at work" in event["reason"]
+
+
 def test_a_users_kill_stops_the_job_and_its_children(submit: Any, aws: Any) -> None:
     job_id = submit("sleep 60", size=2)
     asyncio.run(trigger(job_id).on_kill())
