@@ -40,8 +40,9 @@ class Settings:
     usd_per_gb_hour: float = 0.004445
     """Price of a GB of memory for an hour (Fargate on demand, Linux x86, us-east-1, 2026)."""
     cpu_seconds_per_audio_second: float = 0.30
-    """What a child takes of its vCPUs for each second of audio, for the estimate before a run. The default is measured
-    with a full-size `.tflite`, beam 500, no scorer, on two busy CPUs (docs/benchmarks.md); a scorer makes it less."""
+    """What a child takes of its vCPUs for each second of audio, for the estimate before a run. The default is the most
+    that was measured (docs/benchmarks.md): a full-size `.tflite`, beam 500, no scorer, two busy CPUs; a scorer makes it
+    less."""
     child_start_seconds: float = 60.0
     """Image pull, start and model load of a child, for the estimate before a run."""
     poll_seconds: float = 30.0

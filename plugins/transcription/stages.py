@@ -222,7 +222,8 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
         bucket.delete(prefix)
     report_uri = f"s3://{bucket.name}/{key}"
     log.info("Report: %s: %s", report_uri, summary["totals"]["files"])
-    log.info("%d transcripts took the place of earlier ones.", totals.replaced_transcripts)
+    if totals.replaced_transcripts:
+        log.info("%d transcripts took the place of earlier ones.", totals.replaced_transcripts)
     reporting.put_metrics(options, reporting.metrics_of(summary))
     reporting.notify(options, *reporting.message_of(summary, report_uri))
     if missing:

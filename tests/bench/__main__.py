@@ -40,6 +40,8 @@ LATENCY = 0.1  # seconds
 TWO_ENGINES = 1.92  # times one: the least that the part full-size has measured
 ON_DEMAND, SPOT = 0.09985, 0.031  # USD a child-hour
 
+WHOLE_NUMBERS = ("number01.wav",)  # that Whisper writes in figures, so that its words are not known
+
 Rounds = dict[str, list[Outcome]]
 
 
@@ -242,67 +244,74 @@ def defaults(effort: Effort) -> None:
 def long(effort: Effort) -> None:
     """Memory and cost of long recordings."""
     _long("long", [("small", TFLITE, [5, 10] if effort.quick else [10, 60]),
-                   ("full-size", FULL_SIZE, [0.5, 1] if effort.quick else [5, 20])])  # fmt: skip
+                   ("full-size", FULL_SIZE, [0.5, 1] if effort.quick else [5, 20])], effort.rounds)  # fmt: skip
 
 
 def ten_hours(_effort: Effort) -> None:
-    """The longest; takes its time, so not part of every run."""
-    _long("ten-hours", [("small", TFLITE, [10, 600])])
+    """The longest; takes its time, so once, and not part of every run."""
+    _long("ten-hours", [("small", TFLITE, [10, 600])], 1)
 
 
-def _long(part: str, models: list[tuple[str, Model, list[float]]]) -> None:
+def _long(part: str, models: list[tuple[str, Model, list[float]]], rounds: int) -> None:
     """Transcribe the shortest length, and the same again and again as one recording: longer, but no harder."""
     rows = []
     for name, model, minutes in models:
         base = corpus.long_clip(minutes[0])
-        runs = []
-        for length in minutes:
-            times = round(length / minutes[0])
-            clip = corpus.Clip(f"{length:g}-minutes.wav", " ".join([base.text] * times), np.tile(base.samples, times))
-            run = ways.worker(model, {clip.name: clip.wav}, interval=0.2, OUTPUT_FORMATS="json,srt,vtt")
-            runs.append((run.peak_mb, run.cpu / clip.seconds * 3600))
+        times = {f"{name}, {length:g} minutes": round(length / minutes[0]) for length in minutes}
+        found = in_turns(
+            rounds, {what: functools.partial(_repeated, model, base, count) for what, count in times.items()}
+        )
+        short = next(iter(times))
+        for (what, count), length in zip(times.items(), minutes):
+            seconds = count * base.seconds
+            spent = statistics.median(map(cpu, found[what]))
+            text = " ".join([base.text] * count)
             known = model.scorer and length <= 30
-            errors = f"{word_error_rate([(clip.text, run.texts[clip.name])]):.1%}" if known else ""
             rows.append((
-                name, f"{length:g} min", f"{run.peak_mb:.0f}", f"{run.peak_mb / runs[0][0]:.2f}", f"{run.cpu:.0f}",
-                f"{runs[-1][1]:.0f}", f"{runs[-1][1] / runs[0][1]:.3f}", f"{clip.seconds / run.wall:.1f}", errors,
+                name, f"{length:g} min",
+                f"{statistics.median(map(memory, found[what])):.0f}", f"{paired(found, what, short, memory):.2f}",
+                f"{spent:.0f}", f"{spent / seconds * 3600:.0f}", f"{paired(found, what, short, cpu) / count:.3f}",
+                f"{seconds / statistics.median(map(wall, found[what])):.1f}",
+                f"{word_error_rate([(text, next(iter(found[what][0].texts.values())))]):.1%}" if known else "",
             ))  # fmt: skip
     head = [
         "model", "recording", "MB at most", "of the short one's", "CPU-s, start included", "CPU-s an hour",
         "of the short one's", "times real time", "word errors",
     ]  # fmt: skip
-    write(part, stamp("one WAV, beam 500, 2 CPUs, all outputs", 1) + table(head, rows), rows)
+    write(part, stamp("one WAV, beam 500, 2 CPUs, all outputs", rounds) + table(head, rows), rows)
+
+
+def _repeated(model: Model, base: corpus.Clip, count: int) -> Outcome:
+    """The worker on a clip that is there so many times, as one recording."""
+    wav = corpus.wav(np.tile(base.samples, count))
+    return ways.worker(model, {f"{count}-times.wav": wav}, interval=0.2, OUTPUT_FORMATS="json,srt,vtt")
 
 
 def peers(effort: Effort) -> None:
-    """What a user would take instead, where its weights come with its package."""
-    clips = corpus.originals()[: 4 if effort.quick else None]
-    seconds = sum(clip.seconds for clip in clips)
-    with tempfile.TemporaryDirectory() as folder:
-        files = written(clips, Path(folder))
-        command = [str(ways.PEER_PYTHON), str(ways.HERE / "peer_pocketsphinx.py"), *map(str, files)]
-
-        def pocketsphinx() -> Outcome:
-            run = ways.measured(command, {}, "0", 0)
-            texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, run.pop("lines"))}
-            return Outcome(texts=texts, **run)
-
-        named = {
-            "pocketsphinx, its general English model": pocketsphinx,
-            "DeepSpeech, small model, scorer": lambda: ways.bare(TFLITE, files, "0"),
-        }
-        found = in_turns(effort.rounds, named)
-    rows = [
-        (
-            name,
-            f"{statistics.median(run.cpu for run in runs) / seconds:.3f}",
-            f"{word_error_rate((clip.text, runs[0].texts[clip.name]) for clip in clips):.1%}",
-        )
-        for name, runs in found.items()
-    ]
-    rows.append(("faster-whisper", "not measured", "its weights come from a hub, not from a package"))
-    body = stamp(f"{len(clips)} sample recordings, {seconds:.0f} s, one CPU", effort.rounds)
-    write("peers", body + table(["", "RTF", "word errors"], rows), rows)
+    """What a user would take instead, where its weights come with a package."""
+    known = [clip for clip in corpus.originals() if clip.name not in WHOLE_NUMBERS]
+    short, long = known[: 4 if effort.quick else None], corpus.long_clip(1 if effort.quick else 3)
+    sets = {"short": {clip.name: clip.wav for clip in short}, "long": {long.name: long.wav}}
+    ways_of_all: dict[str, Callable[[dict[str, bytes]], Outcome]] = {
+        "pocketsphinx, its English model": functools.partial(ways.peer, "peer_pocketsphinx.py"),
+        "faster-whisper, `tiny.en`, int8": functools.partial(ways.peer, "peer_faster_whisper.py"),
+        "our worker, small model and scorer": lambda audio: ways.worker(TFLITE, audio, "0"),
+        "our worker, full-size model (not English)": lambda audio: ways.worker(FULL_SIZE, audio, "0"),
+    }
+    found = {
+        kind: in_turns(effort.rounds, {name: functools.partial(way, audio) for name, way in ways_of_all.items()})
+        for kind, audio in sets.items()
+    }
+    seconds = {"short": sum(clip.seconds for clip in short), "long": long.seconds}
+    rows = []
+    for name in ways_of_all:
+        rtf = [f"{statistics.median(map(cpu, found[kind][name])) / seconds[kind]:.3f}" for kind in sets]
+        texts = found["short"][name][0].texts
+        errors = f"{word_error_rate((clip.text, texts[clip.name]) for clip in short):.1%}"
+        rows.append((name, *rtf, "" if "not English" in name else errors))
+    what = f"{len(short)} sample recordings, {seconds['short']:.0f} s, and one of {seconds['long'] / 60:.0f} minutes"
+    head = ["", "CPU-s a second of audio, short recordings", "the long one", "word errors, short recordings"]
+    write("peers", stamp(f"{what}; one CPU, start included", effort.rounds) + table(head, rows), rows)
 
 
 PARTS: dict[str, Callable[[Effort], None]] = {
@@ -333,6 +342,10 @@ def cpu(run: Outcome) -> float:
 
 def wall(run: Outcome) -> float:
     return run.wall
+
+
+def memory(run: Outcome) -> float:
+    return run.peak_mb
 
 
 def paired(found: Rounds, first: str, second: str, what: Callable[[Outcome], float]) -> float:

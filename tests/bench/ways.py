@@ -85,6 +85,17 @@ def original(model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: 
     return _on_bucket(program, model.runtime, audio, cpus, latency, 0)
 
 
+def peer(script: str, audio: dict[str, bytes]) -> Outcome:
+    """Another engine on local WAVs, on one CPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in audio]
+        for file in files:
+            file.write_bytes(audio[file.name])
+        found = measured([str(PEER_PYTHON), str(HERE / script), *map(str, files)], {}, "0", 0)
+    texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, found.pop("lines"))}
+    return Outcome(texts=texts, **found)
+
+
 def _on_bucket(
     command: list[str], settings: dict[str, str], audio: dict[str, bytes], cpus: str, latency: float, interval: float
 ) -> Outcome:

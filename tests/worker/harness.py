@@ -158,3 +158,11 @@ def ended(process: subprocess.Popen[str]) -> Run:
     """Wait for the worker's end."""
     out, err = process.communicate(timeout=120)
     return Run(process.returncode, [json.loads(line) for line in out.splitlines()], err)
+
+
+def with_limits(folder: Path, **limits: int) -> dict[str, str]:
+    """Settings of a worker whose limits are these; Python reads them before it starts."""
+    (folder / "sitecustomize.py").write_text(
+        "from transcriber import child\n" + "".join(f"child.{name} = {value}\n" for name, value in limits.items())
+    )
+    return {"PYTHONPATH": f"{folder}:{WORKER}"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import SHORT, TEXTS, WORKER, Bucket, ended, wait_for
+from harness import SHORT, TEXTS, Bucket, ended, wait_for, with_limits
 from proxy import Call, Proxy, proxied
 from sounds import speech, wav
 
@@ -38,14 +38,6 @@ def fault(endpoint: str) -> Iterator[tuple[Proxy, str]]:
 def heavy(size: int) -> bytes:
     """A short recording in a file of about so many bytes: its header carries what no decoder looks at."""
     return wav(speech(SHORT), junk=b"junk" + struct.pack("<I", size) + bytes(size))
-
-
-def with_limits(folder: Path, **limits: int) -> dict[str, str]:
-    """Settings of a worker whose limits are these; Python reads them before it starts."""
-    (folder / "sitecustomize.py").write_text(
-        "from transcriber import child\n" + "".join(f"child.{name} = {value}\n" for name, value in limits.items())
-    )
-    return {"PYTHONPATH": f"{folder}:{WORKER}"}
 
 
 class Held:

@@ -6,13 +6,14 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pysubs2
 import pytest
 import webvtt
-from harness import TEXTS, Bucket
+from harness import TEXTS, Bucket, with_limits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import RATE, encoded, speech, wav
@@ -170,12 +171,16 @@ def assert_captions_are_in_time(bucket: Bucket, name: str, phrases: list[Phrase]
     assert min(len(cue.text) for cue in cues) >= 10, "no word is left over"
 
 
-def test_a_long_recording_has_all_its_words_in_order_at_their_times(bucket: Bucket) -> None:
+def test_a_long_recording_has_all_its_words_in_order_at_their_times(bucket: Bucket, tmp_path: Path) -> None:
     samples, phrases = put_together(in_turn([*TEXTS] * 2, channels=1))
     assert len(samples) > 150 * RATE
     bucket.plan(bucket.put("long.flac", encoded(samples, "flac", "flac")))
-    run = bucket.run(OUTPUT_FORMATS="json,srt,vtt")
+    run = bucket.run(OUTPUT_FORMATS="json,srt,vtt", **with_limits(tmp_path, PROGRESS_SECONDS=0))
     assert run.code == 0, run
+    told = [event["audio_seconds"] for event in run.events if event["event"] == "hearing"]
+    assert len(told) >= 2
+    assert told == sorted(told)
+    assert told[-1] == round(len(samples) / RATE)
     assert bucket.text("output/long") == " ".join(phrase.text for phrase in phrases)
     document = json.loads(bucket.read("output/long.json"))
     assert document["duration"] == pytest.approx(len(samples) / RATE, abs=0.01)

@@ -37,6 +37,7 @@ AHEAD_FILES = 16  # downloaded and waiting for their turn
 AHEAD_BYTES = 128 << 20  # of them; a single larger file is still allowed
 MEMORY_BYTES = 8 << 20  # what is larger is downloaded to a file
 DELIVERIES = 16  # files whose results are being written
+PROGRESS_SECONDS = 60.0  # between two lines about one recording that takes long
 GIVE_UP_AFTER = 5  # files that failed for no fault of theirs: S3 is down, the disk is full
 GRACE_SECONDS = 10.0  # for what is at hand when the container must stop; Batch kills it 120 s after SIGTERM
 
@@ -224,12 +225,16 @@ class Child:
             scratch = fetched.scratch
             underway.source, underway.has_transcript = fetched.source, fetched.decoding is None
             batch = fetched.first
+            told = time.monotonic()
             while batch and fetched.decoding:
                 for piece in batch.pieces:
                     underway.asked.append(self._ask(piece))
                     underway.take_answers()
                 underway.duration, underway.channels = batch.duration, batch.channels
                 underway.warnings = batch.warnings
+                if time.monotonic() - told >= PROGRESS_SECONDS:
+                    log("hearing", key=recording.source_key, audio_seconds=round(batch.duration))
+                    told = time.monotonic()
                 batch = None if batch.last else fetched.decoding.next_batch()
         except Exception as error:
             underway.failure = error

@@ -201,6 +201,7 @@ def _known_sha256(path: Path, stated: Mapping[str, str]) -> str:
 
 def _download(url: str, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
+    print(f"{path}: downloading {url}", flush=True)
     with urllib.request.urlopen(url, timeout=60) as answer, part.open("wb") as file:  # noqa: S310, from models.toml
         shutil.copyfileobj(answer, file, BLOCK)
     part.rename(path)
