@@ -101,7 +101,7 @@ def small(effort: Effort) -> None:
         )
     ]
     body = (
-        stamp(f"{len(clips)} recordings, {seconds:.0f} s, scorer, beam 500", effort.rounds)
+        stamp(f"{len(clips)} recordings, {seconds:.0f} s, scorer, the model's beam (256)", effort.rounds)
         + costs(found, seconds)
         + "\n"
         + table(
@@ -115,6 +115,7 @@ def small(effort: Effort) -> None:
 
 def full_size(effort: Effort) -> None:
     """Short recordings with a model of the size that is used."""
+    pbmm = ways.full_size_pbmm()
     clips = corpus.short_clips(effort.recordings)
     with tempfile.TemporaryDirectory() as folder:
         files = written(clips, Path(folder))
@@ -123,32 +124,45 @@ def full_size(effort: Effort) -> None:
             effort.rounds,
             {
                 "original's way": lambda: ways.original(FULL_SIZE, audio),
+                "original's way, `.pbmm`": lambda: ways.original(pbmm, audio),
                 "bare loop, 1 CPU": lambda: ways.bare(FULL_SIZE, files, "0"),
                 "two bare loops side by side": lambda: ways.bare(FULL_SIZE, files, loops=2),
                 "worker, 1 CPU": lambda: ways.worker(FULL_SIZE, audio, "0"),
                 "worker, 2 CPUs": lambda: ways.worker(FULL_SIZE, audio),
                 "worker, 2 CPUs, every S3 call 100 ms late": lambda: ways.worker(FULL_SIZE, audio, latency=LATENCY),
+                "worker, 2 CPUs, `.pbmm`": lambda: ways.worker(pbmm, audio),
             },
         )
     seconds = sum(clip.seconds for clip in clips)
     one, two, late = "worker, 1 CPU", "worker, 2 CPUs", "worker, 2 CPUs, every S3 call 100 ms late"
     loop, loops = "bare loop, 1 CPU", "two bare loops side by side"
+    original, original_pbmm, two_pbmm = "original's way", "original's way, `.pbmm`", "worker, 2 CPUs, `.pbmm`"
     ratios = [
-        ("worker / original's way: speed", speed_up(found, two, "original's way"), "≥ 2.0"),
+        ("worker / original's way: speed", speed_up(found, two, original), "≥ 2.0"),
+        ("worker / original's way, both `.pbmm`: speed", speed_up(found, two_pbmm, original_pbmm), "≥ 2.0"),
+        ("worker `.tflite` / original's way `.pbmm`: speed", speed_up(found, two, original_pbmm), "≥ 4"),
+        (
+            "two bare loops `.tflite` / original's way `.pbmm`: speed (the limit)",
+            speed_up(found, loops, original_pbmm),
+            "",
+        ),
         ("worker / bare loop, 1 CPU each: CPU", paired(found, one, loop, cpu), "≤ 1.05"),
         ("worker / two bare loops, 2 CPUs: CPU", paired(found, two, loops, cpu), ""),
         ("worker, 2 engines / 1: speed", speed_up(found, two, one), "≥ 1.8"),
         ("bare loops, 2 / 1: speed (the machine's limit)", speed_up(found, loops, loop), ""),
         ("worker, late S3 / not: speed", speed_up(found, late, two), "≥ 0.95"),
     ]
-    same, again = (same_texts(found[two][0], found[way][0]) for way in (loop, "original's way"))
+    same = [
+        (f"{same_texts(found[a][0], found[b][0])} of {len(clips)}", a, b)
+        for a, b in ((two, loop), (two, original), (two_pbmm, original_pbmm), (two, two_pbmm))
+    ]
     body = (
-        stamp(f"{len(clips)} recordings, {seconds:.0f} s, no scorer, beam 500", effort.rounds)
+        stamp(f"{len(clips)} recordings, {seconds:.0f} s, `.tflite` unless said, no scorer, beam 500", effort.rounds)
         + costs(found, seconds)
         + "\n"
         + table(["ratio", "median", "goal"], [(name, f"{value:.2f}", goal) for name, value, goal in ratios])
-        + f"\nThe worker's text is that of the bare loop for {same} of {len(clips)} recordings, "
-        f"and that of the original's way for {again}.\n"
+        + "\n"
+        + table(["same text, recordings", "", ""], same)
     )
     write("full-size", body, {name: [vars(run) for run in runs] for name, runs in found.items()})
 
@@ -221,6 +235,7 @@ def defaults(effort: Effort) -> None:
         "small, `.tflite` in Coqui's stt": (ways.BENCH_PYTHON, "stt", TFLITE, beams, []),
         "small, `.pbmm`": (ways.WORKER_PYTHON, "deepspeech", PBMM, beams, []),
         FULL_SIZE_TFLITE: (ways.WORKER_PYTHON, "deepspeech", FULL_SIZE, beams, pieces),
+        "full-size, `.pbmm`": (ways.WORKER_PYTHON, "deepspeech", ways.full_size_pbmm(), beams, []),
         "full-size, `.tflite` in Coqui's stt": (ways.BENCH_PYTHON, "stt", FULL_SIZE, beams, []),
     }
     found = {}
@@ -278,7 +293,12 @@ def _long(part: str, models: list[tuple[str, Model, list[float]]], rounds: int) 
         "model", "recording", "MB at most", "of the short one's", "CPU-s, start included", "CPU-s an hour",
         "of the short one's", "times real time", "word errors",
     ]  # fmt: skip
-    write(part, stamp("one WAV, beam 500, 2 CPUs, all outputs", rounds) + table(head, rows), rows)
+    write(
+        part,
+        stamp("one WAV, the model's beam (small: 256, full-size: 500), 2 CPUs, all outputs", rounds)
+        + table(head, rows),
+        rows,
+    )
 
 
 def _repeated(model: Model, base: corpus.Clip, count: int) -> Outcome:

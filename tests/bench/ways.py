@@ -24,6 +24,7 @@ BENCH_PYTHON = ROOT / ".venv/bench/bin/python"
 PEER_PYTHON = ROOT / ".venv/peers/bin/python"
 SMALL = ROOT / "worker_image/models/asterisk-en"
 FULL_SIZE = ROOT / ".venv/bench/lib/python3.9/site-packages/armspeech/model/model.tflite"
+FULL_SIZE_PBMM = ROOT / ".local/bench/full-size.pbmm"
 MANIFESTS = "child_job_input/bench/"
 LOCAL = {  # one thread a process, as in the worker's image
     "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1",
@@ -33,7 +34,7 @@ LOCAL = {  # one thread a process, as in the worker's image
 
 @dataclass(frozen=True)
 class Model:
-    """A model file, and what goes with it; beam None is the engines' own (500)."""
+    """A model file, and what goes with it; beam None is the model's own."""
 
     path: Path
     scorer: Path | None = None
@@ -54,6 +55,17 @@ class Outcome:
     peak_mb: float
     first: float  # seconds until the first transcript
     texts: dict[str, str] = field(default_factory=dict)
+
+
+def full_size_pbmm() -> Model:
+    """The full-size model in full precision, made once (full_size.py)."""
+    if not FULL_SIZE_PBMM.exists():
+        FULL_SIZE_PBMM.parent.mkdir(parents=True, exist_ok=True)
+        part = FULL_SIZE_PBMM.with_suffix(".part")
+        script = [str(BENCH_PYTHON), str(HERE / "full_size.py")]
+        subprocess.run([*script, str(FULL_SIZE), str(SMALL / "asterisk-en.pbmm"), str(part)], check=True)
+        part.rename(FULL_SIZE_PBMM)
+    return Model(FULL_SIZE_PBMM)
 
 
 def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", loops: int = 1) -> Outcome:

@@ -1,0 +1,148 @@
+"""The full-size model in full precision: `python full_size.py TFLITE PBMM OUT`.
+
+armspeech has its model as a quantised `.tflite` alone. The demo's `.pbmm` has the same graph with smaller layers: with
+the weights of the one in the graph of the other, the full-size model can be measured in both runtimes.
+
+A `.pbmm` is a row of regions, the large weights and the graph, then their directory, then where that starts
+(tensorflow/core/util/memmapped_file_system.cc).
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tflite  # type: ignore[import-not-found]
+from tensorboard.compat.proto.graph_pb2 import GraphDef  # type: ignore[import-not-found]
+
+CELL = "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell"
+TENSORS = {  # in the .pbmm: in the .tflite, where weights are transposed
+    **{f"layer_{layer}/weights": f"layer_{layer}/weights/transpose" for layer in (1, 2, 3, 5, 6)},
+    f"{CELL}/kernel": f"{CELL}/kernel/transpose_13",
+    "layer_1/bias": "MatMul_bias",
+    "layer_2/bias": "MatMul_1_bias",
+    "layer_3/bias": "MatMul_2_bias",
+    "layer_5/bias": "MatMul_3_bias",
+    "layer_6/bias": "MatMul_4_bias",
+    f"{CELL}/bias": f"{CELL}/MatMul_15_bias",
+}
+PACKAGE = "memmapped_package://"
+ENTRY, OFFSET, NAME, LENGTH = 0x0A, 0x08, 0x12, 0x18  # of the directory: protobuf's tags
+
+
+def main(tflite_model: Path, pbmm: Path, out: Path) -> None:
+    found = tensors(tflite_model.read_bytes())
+    weights = {name: floats(*found[there]) for name, there in TENSORS.items()}
+    graph = graph_of(pbmm.read_bytes())
+    resize(graph, weights)
+    constant(graph, "metadata_alphabet").string_val[:] = strings(found["metadata_alphabet_copy"][1].tobytes())
+    constant(graph, "metadata_beam_width").int_val[:] = found["metadata_beam_width_copy"][1].view(np.int32).tolist()
+    out.write_bytes(packed(graph, weights))
+
+
+def tensors(content: bytes) -> dict[str, tuple[float, npt.NDArray[Any]]]:
+    """Every constant of a `.tflite`, with its scale (0: it is none of int8)."""
+    model = tflite.Model.GetRootAsModel(content, 0)
+    graph = model.Subgraphs(0)
+    found = {}
+    for number in range(graph.TensorsLength()):
+        tensor = graph.Tensors(number)
+        values = model.Buffers(tensor.Buffer()).DataAsNumpy()
+        if not isinstance(values, int):
+            quantised = tensor.Type() == tflite.TensorType.INT8
+            scale = tensor.Quantization().Scale(0) if quantised else 0.0
+            kept = values.view(np.int8).reshape(tensor.ShapeAsNumpy()) if quantised else values
+            found[tensor.Name().decode()] = (scale, kept)
+    return found
+
+
+def floats(scale: float, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray((values * np.float32(scale)).T) if scale else values.view(np.float32)
+
+
+def strings(content: bytes) -> list[bytes]:
+    """A string tensor of a `.tflite`: their count, the offset of each and of the end, then all of them."""
+    (count,) = struct.unpack_from("<i", content)
+    offsets = struct.unpack_from(f"<{count + 1}i", content, 4)
+    return [content[start:end] for start, end in zip(offsets, offsets[1:])]
+
+
+def graph_of(pbmm: bytes) -> Any:
+    """The graph is the last region: the last entry of the directory says where it starts."""
+    (directory,) = struct.unpack("<Q", pbmm[-8:])
+    at, start = directory, 0
+    while at < len(pbmm) - 8:
+        size, at = read_varint(pbmm, at + 1)
+        if pbmm[at] == OFFSET:  # zero is left out
+            start, _ = read_varint(pbmm, at + 1)
+        at += size
+    graph = GraphDef()
+    graph.ParseFromString(pbmm[start:directory])
+    return graph
+
+
+def resize(graph: Any, weights: dict[str, npt.NDArray[np.float32]]) -> None:
+    """Give every constant and placeholder the size of the new layers."""
+    new = {}
+    for name in ("layer_1/bias", "layer_6/bias", f"{CELL}/bias"):
+        new[len(np.frombuffer(constant(graph, name).tensor_content, np.float32))] = len(weights[name])
+    for node in graph.node:
+        value = node.attr["value"].tensor if node.op == "Const" else None
+        if node.name in weights:
+            shape = value.tensor_shape if value else node.attr["shape"].shape
+            for dimension, size in zip(shape.dim, weights[node.name].shape):
+                dimension.size = size
+            if value:
+                value.tensor_content = weights[node.name].tobytes()
+        elif node.op == "Placeholder":
+            for dimension in node.attr["shape"].shape.dim:
+                dimension.size = new.get(dimension.size, dimension.size)
+        elif value and node.name.endswith(("/shape", "/multiples")):
+            sizes = np.frombuffer(value.tensor_content, np.int32).tolist()
+            value.tensor_content = np.array([new.get(size, size) for size in sizes], np.int32).tobytes()
+        elif value and node.name == f"{CELL}/zeros":
+            value.tensor_shape.dim[0].size = new[value.tensor_shape.dim[0].size]
+
+
+def constant(graph: Any, name: str) -> Any:
+    return next(node for node in graph.node if node.name == name).attr["value"].tensor
+
+
+def packed(graph: Any, weights: dict[str, npt.NDArray[np.float32]]) -> bytes:
+    regions = {}
+    for node in graph.node:
+        if node.op == "ImmutableConst":
+            regions[node.attr["memory_region_name"].s] = weights[node.name].tobytes()
+    regions[f"{PACKAGE}.".encode()] = graph.SerializeToString()
+    content, directory = b"", b""
+    for name, region in regions.items():
+        entry = bytes([OFFSET]) + varint(len(content)) + bytes([NAME]) + varint(len(name)) + name
+        entry += bytes([LENGTH]) + varint(len(region))
+        directory += bytes([ENTRY]) + varint(len(entry)) + entry
+        content += region
+    return content + directory + struct.pack("<Q", len(content))
+
+
+def varint(number: int) -> bytes:
+    digits = bytearray()
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*digits, number])
+
+
+def read_varint(content: bytes, at: int) -> tuple[int, int]:
+    """A number, and where the next thing starts."""
+    number = shift = 0
+    while content[at] > 127:
+        number |= (content[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+    return number | content[at] << shift, at + 1
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))
