@@ -98,6 +98,7 @@ def _plan(
     shares = planning.shares(groups, children, max_instances=params["max_instances"])
     summary = summary_of(
         shares,
+        audio_seconds,
         prefix=prefix,
         left_alone=len(left),
         unusable_models=sorted(unheard)[:_REASONS],
@@ -118,6 +119,7 @@ def _plan(
 
 def summary_of(
     shares: Sequence[tuple[ModelChoice, Sequence[Line]]],
+    audio_seconds: float,
     *,
     prefix: str,
     left_alone: int,
@@ -129,13 +131,13 @@ def summary_of(
 
     Args:
         shares: Each child's model and recordings.
+        audio_seconds: Estimated audio of all of them.
         prefix: Key prefix of the manifests.
         left_alone: How many recordings are not planned.
         unusable_models: Why models are not used.
         dry_run: Whether nothing is to follow.
         options: The prices of the estimate.
     """
-    audio_seconds = sum(planning.audio_seconds(line) for _, share in shares for line in share)
     return {
         "planned": datetime.now(UTC).isoformat(),
         "manifest_prefix": prefix,

@@ -86,6 +86,7 @@ def plan(count: int) -> dict[str, Any]:
     shares = planning.shares(groups, children, max_instances=MAX_INSTANCES)
     summary = stages.summary_of(
         shares,
+        seconds,
         prefix="child_job_input/scheduled__2026-11-23T01-00-00-00-00-0123abcd/",
         left_alone=0,
         unusable_models=[],
