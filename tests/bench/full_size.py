@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tflite  # type: ignore[import-not-found]
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field  # type: ignore[import-untyped]
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message_factory import GetMessages  # type: ignore[import-untyped]
 from tensorboard.compat.proto.graph_pb2 import GraphDef  # type: ignore[import-not-found]
 
 CELL = "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell"
@@ -30,8 +33,6 @@ TENSORS = {  # in the .pbmm: in the .tflite, where weights are transposed
     "layer_6/bias": "MatMul_4_bias",
     f"{CELL}/bias": f"{CELL}/MatMul_15_bias",
 }
-PACKAGE = "memmapped_package://"
-ENTRY, OFFSET, NAME, LENGTH = 0x0A, 0x08, 0x12, 0x18  # of the directory: protobuf's tags
 
 
 def main(tflite_model: Path, pbmm: Path, out: Path) -> None:
@@ -71,17 +72,26 @@ def strings(content: bytes) -> list[bytes]:
     return [content[start:end] for start, end in zip(offsets, offsets[1:])]
 
 
+def directory_message() -> Any:
+    """TensorFlow's MemmappedFileSystemDirectory (tensorflow/core/util/memmapped_file_system.proto), empty."""
+    file = FileDescriptorProto(name="memmapped_file_system.proto", syntax="proto3")
+    region, directory = file.message_type.add(name="Region"), file.message_type.add(name="Directory")
+    region.field.add(name="offset", number=1, type=Field.TYPE_UINT64, label=Field.LABEL_OPTIONAL)
+    region.field.add(name="name", number=2, type=Field.TYPE_STRING, label=Field.LABEL_OPTIONAL)
+    region.field.add(name="length", number=3, type=Field.TYPE_UINT64, label=Field.LABEL_OPTIONAL)
+    directory.field.add(
+        name="element", number=1, type=Field.TYPE_MESSAGE, type_name="Region", label=Field.LABEL_REPEATED
+    )
+    return GetMessages([file])["Directory"]()
+
+
 def graph_of(pbmm: bytes) -> Any:
-    """The graph is the last region: the last entry of the directory says where it starts."""
-    (directory,) = struct.unpack("<Q", pbmm[-8:])
-    at, start = directory, 0
-    while at < len(pbmm) - 8:
-        size, at = read_varint(pbmm, at + 1)
-        if pbmm[at] == OFFSET:  # zero is left out
-            start, _ = read_varint(pbmm, at + 1)
-        at += size
+    """The graph is the last region."""
+    (end,) = struct.unpack("<Q", pbmm[-8:])
+    directory = directory_message()
+    directory.ParseFromString(pbmm[end:-8])
     graph = GraphDef()
-    graph.ParseFromString(pbmm[start:directory])
+    graph.ParseFromString(pbmm[directory.element[-1].offset : end])
     return graph
 
 
@@ -113,35 +123,18 @@ def constant(graph: Any, name: str) -> Any:
 
 
 def packed(graph: Any, weights: dict[str, npt.NDArray[np.float32]]) -> bytes:
-    regions = {}
-    for node in graph.node:
-        if node.op == "ImmutableConst":
-            regions[node.attr["memory_region_name"].s] = weights[node.name].tobytes()
-    regions[f"{PACKAGE}.".encode()] = graph.SerializeToString()
-    content, directory = b"", b""
+    regions = {
+        node.attr["memory_region_name"].s.decode(): weights[node.name].tobytes()
+        for node in graph.node
+        if node.op == "ImmutableConst"
+    }
+    regions["memmapped_package://."] = graph.SerializeToString()
+    directory = directory_message()
+    start = 0
     for name, region in regions.items():
-        entry = bytes([OFFSET]) + varint(len(content)) + bytes([NAME]) + varint(len(name)) + name
-        entry += bytes([LENGTH]) + varint(len(region))
-        directory += bytes([ENTRY]) + varint(len(entry)) + entry
-        content += region
-    return content + directory + struct.pack("<Q", len(content))
-
-
-def varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 127:
-        digits.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*digits, number])
-
-
-def read_varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number, and where the next thing starts."""
-    number = shift = 0
-    while content[at] > 127:
-        number |= (content[at] & 127) << shift
-        at, shift = at + 1, shift + 7
-    return number | content[at] << shift, at + 1
+        directory.element.add(offset=start, name=name, length=len(region))
+        start += len(region)
+    return b"".join([*regions.values(), directory.SerializeToString(), struct.pack("<Q", start)])
 
 
 if __name__ == "__main__":
