@@ -1,7 +1,7 @@
 """The floor: a model loaded once and `Model.stt()` in a loop.
 
-`python bare.py LOOPS MODEL SCORER BEAM FILE…` prints a JSON line a WAV (16 kHz mono): its name and text. LOOPS is how
-many processes share the files, SCORER a path or `none`, BEAM a number or 0 for the model's own.
+`python bare.py LOOPS MODEL SCORER FILE…` prints a JSON line a WAV (16 kHz mono): its name and text. LOOPS is how many
+processes share the files, SCORER a path or `none`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ import numpy as np
 from deepspeech import Model  # type: ignore[import-untyped]
 
 
-def main(loops: str, path: str, scorer: str, beam: str, *files: str) -> None:
+def main(loops: str, path: str, scorer: str, *files: str) -> None:
     if int(loops) > 1:
-        side_by_side(int(loops), [path, scorer, beam], files)
+        side_by_side(int(loops), [path, scorer], files)
         return
     model = Model(path)
-    if int(beam):
-        model.setBeamWidth(int(beam))
     if scorer != "none":
         model.enableExternalScorer(scorer)
     for file in files:

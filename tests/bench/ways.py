@@ -34,11 +34,10 @@ LOCAL = {  # one thread a process, as in the worker's image
 
 @dataclass(frozen=True)
 class Model:
-    """A model file, and what goes with it; beam None is the model's own."""
+    """A model file, and the scorer that goes with it; the beam is the model's own."""
 
     path: Path
     scorer: Path | None = None
-    beam: int | None = None
 
     @property
     def runtime(self) -> dict[str, str]:
@@ -70,7 +69,7 @@ def full_size_pbmm() -> Model:
 
 def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", loops: int = 1) -> Outcome:
     """A loop over local WAVs, or several side by side."""
-    arguments = [str(loops), str(model.path), str(model.scorer or "none"), str(model.beam or 0), *map(str, files)]
+    arguments = [str(loops), str(model.path), str(model.scorer or "none"), *map(str, files)]
     found = measured([str(WORKER_PYTHON), str(HERE / "bare.py"), *arguments], model.runtime, cpus, 0)
     texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, found.pop("lines"))}
     return Outcome(texts=texts, **found)
@@ -83,7 +82,6 @@ def worker(
     settings = {
         "MODEL": str(model.path),
         "SCORER": str(model.scorer or "none"),
-        "BEAM_WIDTH": str(model.beam or ""),
         "PYTHONPATH": str(ROOT / "worker_image"),
         **more,
     }
