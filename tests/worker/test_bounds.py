@@ -14,16 +14,19 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from harness import SHORT, TEXTS, Bucket, ended, wait_for, with_limits
 from proxy import Call, Proxy, proxied
-from sounds import speech, wav
+from sounds import RATE, speech, wav
 
-from transcriber.child import AHEAD_FILES, DELIVERIES, MEMORY_BYTES, Asked, Underway
+from transcriber.child import AHEAD_FILES, DELIVERIES, MEMORY_BYTES, Asked, Child, Fetched, Underway
+from transcriber.decoder import Batch
 from transcriber.engine import Recognition, Word
 from transcriber.formats import CONTENT_TYPES, render
 from transcriber.manifest import Recording
 from transcriber.pool import TimedRecognition
+from transcriber.samples import Piece
 from transcriber.transcript import Transcript
 
 MEBI = 1 << 20
@@ -129,6 +132,31 @@ def test_a_recording_that_waits_for_its_delivery_takes_no_memory(bucket: Bucket,
 
 
 WORDS = 40  # in a piece
+
+
+class Answering:
+    """In the place of the engines: every piece is answered at once."""
+
+    def transcribe(self, _samples: object, _rate: int) -> Future[TimedRecognition]:
+        answer: Future[TimedRecognition] = Future()
+        answer.set_result(TimedRecognition(Recognition([Word("heard", 0.1, 0.4)], -1.0), 1.0))
+        return answer
+
+
+def test_what_is_heard_is_taken_over_while_its_recording_goes_on(tmp_path: Path) -> None:
+    nobody: Any = None
+    engines: Any = Answering()
+    child = Child(
+        bucket=nobody, delivery=nobody, decoder=nobody, engines=engines,
+        sample_rate=RATE, separate=False, width=1, scratch=tmp_path,
+    )  # fmt: skip
+    pieces = [Piece(20.0 * number, np.zeros(RATE, np.int16)) for number in range(3)]
+    fetching: Future[Fetched] = Future()
+    decoding: Any = object()
+    fetching.set_result(Fetched(nobody, decoding, Batch(pieces, True, 60.0, 1, [])))
+    underway = child._send_through_engines(Recording("a", "b", 1, "c", "d", "e", "f"), fetching)
+    assert not underway.failure
+    assert [segment.words[0].start for segment in underway.heard] == [0.1, 20.1, 40.1]
 
 
 def heard_for_hours(pieces: int) -> Underway:
