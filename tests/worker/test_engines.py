@@ -19,7 +19,6 @@ from harness import ROOT
 from sounds import RATE, encoded, speech, wav
 
 from transcriber import decoder as decoding
-from transcriber.__main__ import engine_spec
 from transcriber.cpus import available_cpus
 from transcriber.decoder import Decoder
 from transcriber.engine import READINGS, EngineSpec, load_engine, words_of
@@ -28,6 +27,7 @@ from transcriber.model_file import Kind
 from transcriber.models import File, Model
 from transcriber.pool import Engines
 from transcriber.settings import Decoding, read_settings
+from transcriber.worker import engine_spec
 
 MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
 SPEC = EngineSpec(f"{MODEL}.tflite", Kind.TFLITE, f"{MODEL}.scorer", Decoding())
@@ -100,18 +100,28 @@ def test_a_piece_that_crashes_two_engines_fails_and_the_next_is_transcribed(
         assert "temporary message" in text(engines.transcribe(speech(), RATE))
 
 
-@pytest.mark.parametrize("busy", [False, True])
-def test_an_engine_that_is_killed_while_it_waits_for_work_costs_nothing(busy: bool) -> None:
+@pytest.mark.parametrize(("busy", "killed"), [(False, 1), (True, 1), (False, 2), (True, 2)])
+def test_an_engine_that_is_killed_while_it_waits_for_work_costs_nothing(busy: bool, killed: int) -> None:
+    """Not even if the other one is killed at a piece at the same moment: that is one attempt at it, not two."""
     with Engines(SLOW, 2) as engines:
         engines.facts()
         assert "temporary message" in text(engines.transcribe(speech(), RATE))
         time.sleep(1)  # both have loaded their models
         work = [engines.transcribe(np.tile(speech(), 4), RATE)] if busy else []
         time.sleep(0.2)
-        idle = min((child.pid for child in multiprocessing.active_children() if child.pid), key=_cpu)
-        os.kill(idle, signal.SIGKILL)
+        idle_first = sorted((child.pid for child in multiprocessing.active_children() if child.pid), key=_cpu)
+        for pid in idle_first[:killed]:
+            os.kill(pid, signal.SIGKILL)
         work += [engines.transcribe(speech(), RATE) for _ in range(4)]
         assert all("temporary message" in text(answer) for answer in work)
+
+
+def test_engines_end_at_once_whatever_they_are_at() -> None:
+    with Engines(SLOW, 2) as engines:
+        answers = [engines.transcribe(np.tile(speech(), 40), RATE) for _ in range(4)]
+        engines.facts()
+    assert all(answer.done() for answer in answers)
+    assert multiprocessing.active_children() == []
 
 
 def test_an_engine_that_hangs_is_stopped_and_only_its_recording_rejected(
@@ -193,11 +203,22 @@ def test_words_end_where_the_space_behind_them_starts_or_soon_after_their_last_l
     ]
 
 
-def test_only_the_decoding_process_imports_the_codecs() -> None:
-    code = "import sys, transcriber.__main__; print(*{'av', 'soxr', 'webrtcvad', 'transcriber.pool'} & {*sys.modules})"
+@pytest.mark.parametrize(
+    ("start", "loaded"),
+    [
+        ("import transcriber.worker", {"transcriber.worker", "boto3", "transcriber.pool"}),
+        # What multiprocessing does first in a process that it spawned, and what the engines' and the decoder's need.
+        ("import runpy; runpy.run_module('transcriber', run_name='__mp_main__')", set()),
+        ("import transcriber.pool, transcriber.decoder", {"transcriber.pool"}),
+    ],
+)
+def test_each_process_imports_no_more_than_it_needs(start: str, loaded: set[str]) -> None:
+    """Codecs are for the decoder alone, and only when it is asked; AWS is for the worker alone."""
+    watched = {"av", "soxr", "webrtcvad", "boto3", "transcriber.pool", "transcriber.worker"}
+    code = f"import sys; {start}; print(*{watched} & {{*sys.modules}})"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "worker_image")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["transcriber.pool"]
+    assert {*done.stdout.split()} == loaded
 
 
 @pytest.fixture(scope="module")

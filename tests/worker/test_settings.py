@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transcriber import models, storage
-from transcriber.__main__ import with_model_of
 from transcriber.errors import ConfigError
 from transcriber.manifest import Manifest, Recording, parse_manifest
 from transcriber.model_file import Kind, alphabet_of, model_kind, scorer_fault
 from transcriber.models import fetch, find_model
 from transcriber.settings import read_settings
+from transcriber.worker import with_model_of
 
 DEMO = ROOT / "worker_image" / "models" / "asterisk-en"
 NEEDED = {"S3_BUCKET_NAME": "audio", "MANIFEST_PREFIX": "child_job_input/run/", "MODEL": "asterisk-en"}

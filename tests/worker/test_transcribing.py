@@ -6,7 +6,6 @@ import json
 import subprocess
 import threading
 import urllib.request
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from harness import RECORDINGS, ROOT, TEXTS, Bucket, aws_environment, recording
 from sounds import RATE, encoded, speech, stereo, wav
 
 from transcriber import pool, storage
-from transcriber.__main__ import engine_spec
 from transcriber.child import Child
 from transcriber.decoder import Decoder
 from transcriber.delivery import Delivery, Making
@@ -26,6 +24,7 @@ from transcriber.manifest import parse_manifest
 from transcriber.models import find_model
 from transcriber.pool import EngineFacts, Engines, TimedRecognition
 from transcriber.settings import read_settings
+from transcriber.worker import engine_spec
 
 SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
 
@@ -257,26 +256,25 @@ class Both:
 
     both = threading.Barrier(2, timeout=30)
 
-    def __init__(self, _spec: object) -> None:
-        self.at_hand = 0
-        self.loaded: Future[EngineFacts] = Future()
-        self._thread = ThreadPoolExecutor(1)
+    def __init__(self, *_: object) -> None:
+        pass
 
-    def schedule(self, _samples: object, _limit: float) -> Future[TimedRecognition]:
-        return self._thread.submit(self._answer)
+    def prepared(self) -> EngineFacts:
+        return EngineFacts("none", RATE)
 
-    def _answer(self) -> TimedRecognition:
+    def call(self, *_: object, limit: float) -> TimedRecognition:
+        assert limit > 0
         self.both.wait()
         return TimedRecognition(Recognition([Word("heard", 0.1, 0.4)], 0.0, []), 0.1)
 
     def stop(self) -> None:
-        self._thread.shutdown()
+        pass
 
 
 def test_the_two_channels_of_a_call_keep_two_engines_busy(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_EngineProcess", Both)
+    monkeypatch.setattr(pool, "IsolatedProcess", Both)
     line = bucket.put("call.wav", wav(stereo(speech("vm-leavemsg.wav"), speech("vm-tocallnum.wav")), channels=2))
     settings = read_settings(bucket.environment(CHANNELS="separate"))
     place = storage.Bucket(bucket.name)

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import io
 import itertools
-import multiprocessing
 import resource
 import signal
-import threading
 from collections.abc import Iterator
-from concurrent.futures import TimeoutError
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Union
-
-from pebble import ProcessExpired, ProcessPool
+from typing import TYPE_CHECKING, BinaryIO, Union
 
 from .errors import NOT_AUDIO, Rejected, TemporaryError
+from .process import IsolatedProcess, ProcessDied, ProcessHangs
 from .samples import Piece
 
 if TYPE_CHECKING:
@@ -31,7 +26,6 @@ if TYPE_CHECKING:
 Source = Union[bytes, str]  # a file's content, or its path when it is large
 BATCH_SECONDS = 120  # how much sound one answer carries at most
 LIMIT_SECONDS = 300.0  # for one answer, thousands of times what decoding takes
-DEAF_SECONDS = 400.0  # beyond it the pool itself hangs
 MEMORY_BYTES = 3 << 30  # of address space
 
 
@@ -50,45 +44,12 @@ class Decoder:
     """The decoding process, for several files at a time."""
 
     def __init__(self) -> None:
-        self._pool = _started()
-        self._turn = threading.Lock()  # a pool that breaks forgets what waits in it (pebble 5.2.1): ask one at a time
+        self._process = IsolatedProcess(_prepare)
         self._tokens = itertools.count()
 
     def open(self, source: Source, sample_rate: int, separate: bool = False) -> Decoding:
         """Decode a file to samples of that rate (Hz), piece by piece, its channels mixed or separate."""
-        return Decoding(self, next(self._tokens), source, sample_rate, separate)
-
-    def ask(self, token: int, source: Source | None, sample_rate: int, separate: bool, skip: int) -> Batch:
-        """Let the process decode on; one that died while it waited for work is started anew.
-
-        Raises:
-            TimeoutError, ProcessExpired: it hangs, or dies.
-            TemporaryError: it cannot be started, or does not answer.
-        """
-        with self._turn:
-            try:
-                return self._ask(token, source, sample_rate, separate, skip)
-            except _Dead:
-                self._pool = _started()
-            try:
-                return self._ask(token, source, sample_rate, separate, skip)
-            except _Dead as error:
-                raise TemporaryError("The decoder died while it waited for work, twice") from error
-
-    def _ask(self, *arguments: Any) -> Batch:
-        try:
-            asked = self._pool.schedule(_next_batch, args=list(arguments), timeout=LIMIT_SECONDS)
-        except RuntimeError as error:
-            raise _Dead from error
-        try:
-            batch: Batch = asked.result(DEAF_SECONDS)
-        except BrokenProcessPool as error:
-            raise _Dead from error
-        except TimeoutError as error:
-            if asked.done():  # the pool has stopped the process
-                raise
-            raise TemporaryError("The decoder does not answer any more") from error
-        return batch
+        return Decoding(self._process, next(self._tokens), source, sample_rate, separate)
 
     def __enter__(self) -> Decoder:
         return self
@@ -96,21 +57,16 @@ class Decoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
-
-
-def _started() -> ProcessPool:
-    pool = ProcessPool(1, initializer=_prepare, context=multiprocessing.get_context("spawn"))
-    pool.schedule(_prepare)  # a pool starts with its first task
-    return pool
+        self._process.stop()
 
 
 class Decoding:
     """One file on its way through the decoder."""
 
-    def __init__(self, decoder: Decoder, token: int, source: Source, sample_rate: int, separate: bool) -> None:
-        self._decoder = decoder
+    def __init__(
+        self, process: IsolatedProcess[None], token: int, source: Source, sample_rate: int, separate: bool
+    ) -> None:
+        self._process = process
         self._token = token
         self._source = source
         self._rate = sample_rate
@@ -129,14 +85,16 @@ class Decoding:
         while True:
             try:
                 source = None if self._known else self._source
-                batch = self._decoder.ask(self._token, source, self._rate, self._separate, self._had)
+                batch = self._process.call(
+                    _next_batch, self._token, source, self._rate, self._separate, self._had, limit=LIMIT_SECONDS
+                )
             except _Unknown:  # another file has crashed the process since
                 self._known = False
                 continue
-            except (ProcessExpired, TimeoutError) as error:
+            except (ProcessDied, ProcessHangs) as error:
                 self._known = False
                 self._crashes += 1
-                if self._crashes == 2 and isinstance(error, ProcessExpired) and error.exitcode == -signal.SIGKILL:
+                if self._crashes == 2 and isinstance(error, ProcessDied) and error.exitcode == -signal.SIGKILL:
                     # Its own limit ends in a MemoryError: it was somebody else who took the machine's memory.
                     raise TemporaryError("The decoder was killed, most likely because memory ran out") from error
                 if self._crashes == 2:
@@ -145,10 +103,6 @@ class Decoding:
             self._known = True
             self._had += len(batch.pieces)
             return batch
-
-
-class _Dead(Exception):
-    """The process died while it had nothing to do."""
 
 
 class _Unknown(Exception):
