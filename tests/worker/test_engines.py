@@ -124,6 +124,13 @@ def test_engines_end_at_once_whatever_they_are_at() -> None:
     assert multiprocessing.active_children() == []
 
 
+def test_an_engine_that_is_killed_while_it_loads_says_that_memory_ran_out() -> None:
+    with Engines(SLOW, 1) as engines:
+        os.kill(only_child(), signal.SIGKILL)
+        with pytest.raises(ConfigError, match=r"asterisk-en\.tflite is killed, .* memory"):
+            engines.facts()
+
+
 def test_an_engine_that_hangs_is_stopped_and_only_its_recording_rejected(
     engine: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,8 +110,8 @@ class IsolatedProcess(Generic[Prepared]):
                     process.start()
             except OSError as error:
                 raise TemporaryError(f"No process can be started: {error}") from error
-        self._connection, self._process, self._alive = connection, process, True
-        self._first: _Reply | None = None  # its preparation's
+            self._connection, self._process, self._alive = connection, process, True
+            self._first: _Reply | None = None  # its preparation's
 
     def _end(self, grace: float = 0) -> int:
         """Kill it, unless it ends by itself within so many seconds, and return its exit code."""
