@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -37,7 +37,7 @@ FULL_SIZE = Model(ways.FULL_SIZE)
 FULL_SIZE_TFLITE = "full-size, `.tflite`"
 LATENCY = 0.1  # seconds
 # As docs/deploy.md has them.
-TWO_ENGINES = 1.92  # times one: the least that the part full-size has measured
+TWO_ENGINES = 1.92  # times one: the least median that the part full-size has had
 ON_DEMAND, SPOT = 0.09985, 0.031  # USD a child-hour
 
 WHOLE_NUMBERS = ("number01.wav",)  # that Whisper writes in figures, so that its words are not known
@@ -200,9 +200,17 @@ def forms(effort: Effort) -> None:
 
     clips = corpus.originals()[: 4 if effort.quick else None]
     long = corpus.long_clip(2 if effort.quick else 10)
+    makers: dict[str, Callable[[corpus.Samples], bytes]] = {"wav": corpus.wav}
+    makers |= {form: functools.partial(corpus.encoded, extension=form) for form in corpus.FORMS}
+    encoded = {form: make(long.samples) for form, make in makers.items()}
+    spent: dict[str, list[float]] = {form: [] for form in makers}
+    for _, form in turns(effort.rounds, encoded):
+        started = time.process_time()
+        for _ in Audio(io.BytesIO(encoded[form]), corpus.RATE).chunks():
+            pass
+        spent[form].append((time.process_time() - started) / long.seconds * 3600)
     rows = []
-    for form in ("wav", *corpus.FORMS):
-        make = corpus.wav if form == "wav" else functools.partial(corpus.encoded, extension=form)
+    for form, make in makers.items():
         audio = {f"{Path(clip.name).stem}.{form}": make(clip.samples) for clip in clips}
         texts = ways.worker(TFLITE, audio).texts
         rate = word_error_rate((clip.text, texts[f"{Path(clip.name).stem}.{form}"]) for clip in clips)
@@ -214,16 +222,11 @@ def forms(effort: Effort) -> None:
                 [str(command), "--model", str(PBMM.path), "--scorer", str(SCORER), "--audio", str(path)],
                 capture_output=True, text=True,
             )  # fmt: skip
-        whole = make(long.samples)
-        started = time.process_time()
-        for _ in Audio(io.BytesIO(whole), corpus.RATE).chunks():
-            pass
-        spent = (time.process_time() - started) / long.seconds * 3600
         said = f"{word_error_rate([(clips[0].text, done.stdout)]):.0%} word errors"
         original = said if done.returncode == 0 else f"fails with {done.returncode}"
-        rows.append((form, described(form), f"{spent:.1f}", f"{rate:.1%}", original))
+        rows.append((form, described(form), f"{statistics.median(spent[form]):.1f}", f"{rate:.1%}", original))
     head = ["", "", "decoding: CPU-seconds an hour", "worker: word errors", "the `deepspeech` command on it"]
-    write("forms", stamp(f"{len(clips)} recordings in each form", 1) + table(head, rows), rows)
+    write("forms", stamp(f"{len(clips)} recordings in each form", effort.rounds) + table(head, rows), rows)
 
 
 def defaults(effort: Effort) -> None:
@@ -238,22 +241,26 @@ def defaults(effort: Effort) -> None:
         "full-size, `.pbmm`": (ways.WORKER_PYTHON, "deepspeech", ways.full_size_pbmm(), beams, []),
         "full-size, `.tflite` in Coqui's stt": (ways.BENCH_PYTHON, "stt", FULL_SIZE, beams, []),
     }
-    found = {}
-    for name, (python, engine, model, widths, lengths) in jobs.items():
+    rounds: dict[str, list[Any]] = {name: [] for name in jobs}
+    for number, name in turns(effort.rounds, jobs):
+        python, engine, model, widths, lengths = jobs[name]
+        step = 1 if number % 2 == 0 else -1
         job: dict[str, Any] = {"engine": engine, "model": str(model.path), "scorer": model.scorer and str(model.scorer)}
-        job |= {"beams": widths, "pieces": lengths, "quick": effort.quick}
+        job |= {"beams": widths[::step], "pieces": lengths[::step], "quick": effort.quick}
         done = subprocess.run(
             [str(python), str(ways.HERE / "defaults.py"), json.dumps(job)],
             env={**os.environ, **ways.LOCAL, **model.runtime}, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-    body = stamp("CPU-seconds a second of audio (RTF), and word errors", 1)
+        rounds[name].append(json.loads(done.stdout.splitlines()[-1]))
+        print(f"round {number + 1}: {name}", flush=True)
+    found = {name: {kind: medians([run[kind] for run in runs]) for kind in runs[0]} for name, runs in rounds.items()}
+    body = stamp("CPU-seconds a second of audio (RTF), and word errors", effort.rounds)
     for name, result in found.items():
         body += f"**{name}**\n\n{beam_table(result['beams'])}\n"
         if result["pieces"]:
             body += piece_table(result["pieces"]) + "\n"
     write("defaults", body, found)
-    write("costs", stamp("full-size `.tflite`, no scorer", 1) + cost_table(found), None, DEPLOY)
+    write("costs", stamp("full-size `.tflite`, no scorer", effort.rounds) + cost_table(found), None, DEPLOY)
 
 
 def long(effort: Effort) -> None:
@@ -340,15 +347,26 @@ PARTS: dict[str, Callable[[Effort], None]] = {
 }  # fmt: skip
 
 
-def in_turns(rounds: int, named: dict[str, Callable[[], Outcome]]) -> Rounds:
-    """Run all once, then all again; every other round backwards."""
-    found: Rounds = {name: [] for name in named}
+def turns(rounds: int, names: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """All names once, then all again, each with the round's number; every other round backwards."""
+    forwards = list(names)
     for number in range(rounds):
-        for name in list(named) if number % 2 == 0 else reversed(list(named)):
-            run = named[name]()
-            found[name].append(run)
-            print(f"round {number + 1}: {name}: {run.wall:.2f} s, {run.cpu:.2f} CPU-s", flush=True)
+        for name in forwards if number % 2 == 0 else reversed(forwards):
+            yield number, name
+
+
+def in_turns(rounds: int, named: dict[str, Callable[[], Outcome]]) -> Rounds:
+    found: Rounds = {name: [] for name in named}
+    for number, name in turns(rounds, named):
+        run = named[name]()
+        found[name].append(run)
+        print(f"round {number + 1}: {name}: {run.wall:.2f} s, {run.cpu:.2f} CPU-s", flush=True)
     return found
+
+
+def medians(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of all rounds as one's, each with its median cost; the words are the same each time."""
+    return [{**same[0], "rtf": statistics.median(row["rtf"] for row in same)} for same in zip(*rounds)]
 
 
 def same_texts(first: Outcome, second: Outcome) -> int:

@@ -1,7 +1,8 @@
 """What the decoder's width and the length of pieces do to cost and to words: `python defaults.py JOB`.
 
 JOB is a JSON object: `engine`, `model`, `scorer` (or null), `beams`, `pieces` (seconds), `quick`. Prints a JSON object
-with a row for each beam and each length of pieces. CPU seconds are those of this process, one thread of work.
+with a row for each beam and each length of pieces: measured as they are given, printed from the least to the most.
+CPU seconds are those of this process, one thread of work.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 import json
 import sys
 import time
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def beams(model: Any, job: dict[str, Any], known: bool) -> list[dict[str, Any]]:
     widest = texts[500]
     for row in rows:
         row["same"] = sum(a == b for a, b in zip(texts[row["beam"]], widest)) / len(widest)
-    return rows
+    return sorted(rows, key=itemgetter("beam"))
 
 
 def lengths(model: Any, job: dict[str, Any], known: bool) -> list[dict[str, Any]]:
@@ -76,7 +78,7 @@ def lengths(model: Any, job: dict[str, Any], known: bool) -> list[dict[str, Any]
                 row["errors"][name] = word_error_rate([(clip.text, heard)])
         row["rtf"] = spent / (len(clips) * clip.seconds)
         rows.append(row)
-    return rows
+    return sorted(rows, key=itemgetter("seconds"))
 
 
 if __name__ == "__main__":
