@@ -172,7 +172,8 @@ audit: .venv/audit/lock .venv/infra/lock ## Known vulnerabilities of all locks, 
 
 .PHONY: bench
 bench: setup .venv/bench/lock .venv/peers/lock ## Compare speed and words; writes docs/benchmarks.md (QUICK=1: does it work?)
-	@$(WORKER) tests/bench $(if $(QUICK),--quick) $(if $(RECORDINGS),--recordings $(RECORDINGS))
+	@$(WORKER) tests/bench $(if $(QUICK),--quick) $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(RECORDINGS),--recordings $(RECORDINGS))
 
 .PHONY: bench-plan
 bench-plan: setup ## Plan up to a million recordings, simulate the costs; writes docs/benchmarks.md (QUICK=1: fewer)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +27,7 @@ import corpus
 import numpy as np
 import ways
 from document import DEPLOY, machine, table, write
+from rounds import Rounds, cpu, in_turns, medians, memory, paired, same_texts, speed_up, turned, turns, wall
 from ways import Model, Outcome
 from word_errors import word_error_rate
 
@@ -42,8 +43,6 @@ ON_DEMAND, SPOT = 0.09985, 0.031  # USD a child-hour
 
 WHOLE_NUMBERS = ("number01.wav",)  # that Whisper writes in figures, so that its words are not known
 
-Rounds = dict[str, list[Outcome]]
-
 
 @dataclass(frozen=True)
 class Effort:
@@ -57,7 +56,7 @@ class Effort:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer recordings, one round: does it all work?")
-    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=[*PARTS, "ten-hours"])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=[*PARTS, "ten-hours"])
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--recordings", type=int, help="how many the part full-size transcribes (16)")
     given = parser.parse_args()
@@ -244,9 +243,8 @@ def defaults(effort: Effort) -> None:
     rounds: dict[str, list[Any]] = {name: [] for name in jobs}
     for number, name in turns(effort.rounds, jobs):
         python, engine, model, widths, lengths = jobs[name]
-        step = 1 if number % 2 == 0 else -1
         job: dict[str, Any] = {"engine": engine, "model": str(model.path), "scorer": model.scorer and str(model.scorer)}
-        job |= {"beams": widths[::step], "pieces": lengths[::step], "quick": effort.quick}
+        job |= {"beams": turned(widths, number), "pieces": turned(lengths, number), "quick": effort.quick}
         done = subprocess.run(
             [str(python), str(ways.HERE / "defaults.py"), json.dumps(job)],
             env={**os.environ, **ways.LOCAL, **model.runtime}, capture_output=True, text=True, check=True,
@@ -345,54 +343,6 @@ PARTS: dict[str, Callable[[Effort], None]] = {
     "small": small, "full-size": full_size, "start": start, "forms": forms, "defaults": defaults, "long": long,
     "peers": peers,
 }  # fmt: skip
-
-
-def turns(rounds: int, names: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """All names once, then all again, each with the round's number; every other round backwards."""
-    forwards = list(names)
-    for number in range(rounds):
-        for name in forwards if number % 2 == 0 else reversed(forwards):
-            yield number, name
-
-
-def in_turns(rounds: int, named: dict[str, Callable[[], Outcome]]) -> Rounds:
-    found: Rounds = {name: [] for name in named}
-    for number, name in turns(rounds, named):
-        run = named[name]()
-        found[name].append(run)
-        print(f"round {number + 1}: {name}: {run.wall:.2f} s, {run.cpu:.2f} CPU-s", flush=True)
-    return found
-
-
-def medians(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of all rounds as one's, each with its median cost; the words are the same each time."""
-    return [{**same[0], "rtf": statistics.median(row["rtf"] for row in same)} for same in zip(*rounds)]
-
-
-def same_texts(first: Outcome, second: Outcome) -> int:
-    """How many recordings have the same words: without a scorer an engine may write two spaces, the worker never."""
-    return sum(text.split() == second.texts[name].split() for name, text in first.texts.items())
-
-
-def cpu(run: Outcome) -> float:
-    return run.cpu
-
-
-def wall(run: Outcome) -> float:
-    return run.wall
-
-
-def memory(run: Outcome) -> float:
-    return run.peak_mb
-
-
-def paired(found: Rounds, first: str, second: str, what: Callable[[Outcome], float]) -> float:
-    """Median over the rounds of the ratio within one."""
-    return statistics.median(what(a) / what(b) for a, b in zip(found[first], found[second]))
-
-
-def speed_up(found: Rounds, fast: str, slow: str) -> float:
-    return paired(found, slow, fast, wall)
 
 
 def costs(found: Rounds, seconds: float) -> str:

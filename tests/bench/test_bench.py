@@ -9,8 +9,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import rounds
 import s3_server
 import simulation
+from ways import Outcome
 from word_errors import word_error_rate, word_errors
 
 from transcription import planning
@@ -33,6 +35,38 @@ def test_a_word_too_many_too_few_or_wrong_is_one_error(heard: str, errors: int) 
 
 def test_the_rate_weighs_every_word_alike() -> None:
     assert word_error_rate([("one", "two"), ("one two three", "one two three")]) == 0.25
+
+
+def run(wall: float, **texts: str) -> Outcome:
+    return Outcome(wall=wall, cpu=wall, peak_mb=0, first=0, texts=texts)
+
+
+def test_every_other_round_runs_backwards() -> None:
+    order: list[str] = []
+
+    def noting(name: str) -> Outcome:
+        order.append(name)
+        return run(1)
+
+    found = rounds.in_turns(3, {name: lambda name=name: noting(name) for name in "abc"})  # type: ignore[misc]
+    assert "".join(order) == "abccbaabc"
+    assert {name: len(runs) for name, runs in found.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_a_ratio_is_of_one_round_so_a_machine_that_slows_down_does_not_change_it() -> None:
+    found = {"worker": [run(10), run(30), run(20)], "original's way": [run(20), run(60), run(50)]}
+    assert rounds.speed_up(found, "worker", "original's way") == 2
+    assert rounds.paired(found, "worker", "original's way", rounds.cpu) == 0.5
+
+
+def test_texts_are_the_same_if_all_their_words_are() -> None:
+    assert rounds.same_texts(run(1, a="press  one", b="press two"), run(1, a="press one", b="press to")) == 1
+
+
+def test_the_rows_of_several_rounds_are_one_row_a_setting_with_its_median_cost() -> None:
+    costs = [(0.1, 0.5), (0.3, 0.4), (0.2, 0.9)]
+    rows = [[{"beam": beam, "rtf": rtf, "same": 1} for beam, rtf in zip((100, 500), each)] for each in costs]
+    assert rounds.medians(rows) == [{"beam": 100, "rtf": 0.2, "same": 1}, {"beam": 500, "rtf": 0.5, "same": 1}]
 
 
 def test_the_server_keeps_to_the_conditions_of_a_call() -> None:

@@ -1,0 +1,66 @@
+"""What is compared runs in turns, round after round, and is compared within each."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from ways import Outcome
+
+Rounds = dict[str, list[Outcome]]
+Item = TypeVar("Item")
+
+
+def turned(items: Iterable[Item], number: int) -> list[Item]:
+    """The items, backwards in every other round: a machine that becomes slower meets all alike."""
+    return list(items)[:: 1 if number % 2 == 0 else -1]
+
+
+def turns(rounds: int, names: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """All names once, then all again, each with the number of its round."""
+    forwards = list(names)
+    for number in range(rounds):
+        for name in turned(forwards, number):
+            yield number, name
+
+
+def in_turns(rounds: int, named: dict[str, Callable[[], Outcome]]) -> Rounds:
+    """Run all once, then all again."""
+    found: Rounds = {name: [] for name in named}
+    for number, name in turns(rounds, named):
+        run = named[name]()
+        found[name].append(run)
+        print(f"round {number + 1}: {name}: {run.wall:.2f} s, {run.cpu:.2f} CPU-s", flush=True)
+    return found
+
+
+def medians(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of all rounds as one's, each with its median cost; the words are the same each time."""
+    return [{**same[0], "rtf": statistics.median(row["rtf"] for row in same)} for same in zip(*rounds)]
+
+
+def paired(found: Rounds, first: str, second: str, what: Callable[[Outcome], float]) -> float:
+    """Median over the rounds of the ratio within one."""
+    return statistics.median(what(a) / what(b) for a, b in zip(found[first], found[second]))
+
+
+def speed_up(found: Rounds, fast: str, slow: str) -> float:
+    return paired(found, slow, fast, wall)
+
+
+def same_texts(first: Outcome, second: Outcome) -> int:
+    """How many recordings have the same words: without a scorer an engine may write two spaces, the worker never."""
+    return sum(text.split() == second.texts[name].split() for name, text in first.texts.items())
+
+
+def cpu(run: Outcome) -> float:
+    return run.cpu
+
+
+def wall(run: Outcome) -> float:
+    return run.wall
+
+
+def memory(run: Outcome) -> float:
+    return run.peak_mb
