@@ -70,10 +70,13 @@ $(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
 		--dest $(@D) -r $< -r $(word 2,$^)
 	@cp $< $@
 
+# project.pth puts the project's packages on the interpreter's path.
 define environment
 	@echo "Making the environment .venv/$(1) (Python $(2))"
 	@$(UV) venv --quiet --clear --no-project --python $(2) .venv/$(1)
 	@$(UV) pip sync --quiet --require-hashes --python .venv/$(1)/bin/python $(3)
+	@printf '%s\n' "$(CURDIR)/plugins" "$(CURDIR)/worker_image" "$(CURDIR)/infra" \
+		>.venv/$(1)/lib/python$(2)/site-packages/project.pth
 	$(if $(4),@$(UV) pip sync --quiet --require-hashes --python .venv/$(1)/bin/python --target .venv/$(1)/tflite $(4))
 	@cp $(3) $@
 endef
@@ -90,6 +93,14 @@ ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
 .PHONY: demo
 demo: setup build/cdk.out/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder
 	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)")
+
+.PHONY: build/worker_image
+build/worker_image: .venv/infra/lock
+	@$(INFRA) -m transcription_stack.build_context $@
+
+.PHONY: image
+image: build/worker_image ## Build the worker's image with Docker: make image TAG=name MODEL=asterisk-en
+	@docker build -t "$(or $(TAG),transcription-worker)" --build-arg MODEL="$(or $(MODEL),asterisk-en)" build/worker_image
 
 .PHONY: fine-tune
 fine-tune: .venv/worker/lock .venv/fine-tuning/lock $(KENLM) ## A model and scorer of your own: make fine-tune DATA=folder OUT=folder
@@ -156,7 +167,7 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 test: setup .venv/wheels/lock build/cdk.out/manifest.json ## All tests
 	@$(AIRFLOW) -m pytest tests --ignore tests/worker --ignore tests/fine_tuning --ignore tests/faults
 	@$(AIRFLOW) -m pytest -p no:logging tests/faults
-	@$(WORKER) -m pytest tests/worker tests/fine_tuning
+	@$(WORKER) -m pytest tests/contract tests/worker tests/fine_tuning
 
 .PHONY: faults
 faults: setup build/cdk.out/manifest.json ## Make everything fail at every step; writes docs/faults.md, README.md
@@ -185,15 +196,15 @@ BENCH_OF_THE_PLAN := $(addprefix tests/bench/,plan.py simulation.py test_bench.p
 check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by cfn-lint and cdk-nag, audit, dead links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins/transcription dags infra/local_aws infra/leftovers.py infra/preflight.py tests/pipeline tests/local_aws
-	@MYPYPATH=tests/infra $(AIRFLOW) -m mypy tests/infra
-	@MYPYPATH=tests/image $(AIRFLOW) -m mypy tests/image
+	@$(AIRFLOW) -m mypy plugins/transcription plugins/transcription_contract dags infra/local_aws infra/leftovers.py infra/preflight.py tests/contract tests/pipeline tests/local_aws
+	@MYPYPATH=tests/infra:plugins:infra $(AIRFLOW) -m mypy tests/infra
+	@MYPYPATH=tests/image:plugins:infra $(AIRFLOW) -m mypy tests/image
 	@MYPYPATH=tests/worker:tests/faults $(AIRFLOW) -m mypy tests/faults requirements/audit.py
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
-	@$(WORKER) -m mypy worker_image/transcriber
+	@$(WORKER) -m mypy worker_image/transcriber plugins/transcription_contract
 	@MYPYPATH=tests/bench:plugins $(AIRFLOW) -m mypy $(BENCH_OF_THE_PLAN)
-	@MYPYPATH=tests/bench:worker_image $(WORKER) -m mypy $(filter-out $(BENCH_OF_THE_PLAN),$(wildcard tests/bench/*.py))
-	@MYPYPATH=worker_image:tests/bench $(WORKER) -m mypy fine_tuning
+	@MYPYPATH=tests/bench:worker_image:plugins $(WORKER) -m mypy $(filter-out $(BENCH_OF_THE_PLAN),$(wildcard tests/bench/*.py))
+	@MYPYPATH=worker_image:plugins:tests/bench $(WORKER) -m mypy fine_tuning
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
 	@.venv/infra/bin/hadolint worker_image/Dockerfile
 	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md docs tests/recordings worker_image

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from transcriber.errors import ConfigError
-from transcriber.model_file import Kind, alphabet_of, model_kind, sha256
+from transcriber.model_file import alphabet_of, model_kind, sha256
+from transcription_contract.model_files import ModelKind
 
 from . import dataset, hearing, scorer, training
 
@@ -75,7 +76,7 @@ def say(text: str) -> None:
 def _alphabet(model: Path) -> frozenset[str]:
     if not model.is_file():
         raise ConfigError(f"MODEL is {model}, and there is no such file")
-    if model_kind(model) is Kind.TFLITE:
+    if model_kind(model) is ModelKind.TFLITE:
         raise ConfigError(f"MODEL is {model}, a .tflite, whose weights are rounded. Give the .pbmm or .pb of it")
     alphabet = alphabet_of(model)
     if not alphabet:

@@ -16,7 +16,7 @@ from word_errors import word_error_rate
 from transcriber.engine import EngineSpec, load_engine
 from transcriber.model_file import model_kind
 from transcriber.samples import Samples
-from transcriber.settings import Decoding
+from transcription_contract.run_options import TranscriptionOptions
 
 from .dataset import Clip
 
@@ -35,7 +35,7 @@ def hear(model: Path, scorer: Path | None, clips: Sequence[Clip]) -> Hearing:
     Raises:
         ConfigError: the model or the scorer cannot be used.
     """
-    spec = EngineSpec(str(model), model_kind(model), str(scorer) if scorer else None, Decoding())
+    spec = EngineSpec(str(model), model_kind(model), str(scorer) if scorer else None, TranscriptionOptions())
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _silence) as process:
         texts = process.submit(_transcribe, spec, [clip.wav for clip in clips]).result()
     return Hearing(word_error_rate([(clip.text, text) for clip, text in zip(clips, texts)]), texts)

@@ -46,7 +46,7 @@ class WorkerProcess:
         inherited = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
         return [str(program), *command[1:]], {
             **inherited,
-            "PYTHONPATH": str(WORKER_IMAGE),
+            "PYTHONPATH": os.pathsep.join(map(str, (WORKER_IMAGE, PROJECT / "plugins"))),
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.image_environment,
             **environment,

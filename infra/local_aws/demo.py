@@ -18,7 +18,7 @@ from typing import Any
 
 from local_aws import airflow, deployment, server
 from local_aws.containers import PROJECT, Runtime
-from transcription import layout
+from transcription_contract import layout
 
 SAMPLES = PROJECT / "tests" / "recordings"
 HOME = PROJECT / ".local" / "demo"

@@ -11,6 +11,9 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from transcription_contract import layout
+from transcription_contract.deployment import CONFIG_SECTION
+
 from .airflow_code import AirflowCode
 from .batch import TranscriptionBatch
 from .logs import log_group
@@ -80,17 +83,17 @@ class Airflow(Construct):
             weekly_maintenance_window_start=settings.maintenance_window,
             logging_configuration=_logging(),
             airflow_configuration_options={
-                "transcription.bucket": audio_bucket.bucket_name,
-                "transcription.job_queue": transcription.queue.attr_job_queue_arn,
-                "transcription.job_definition": transcription.job_definition_name,
-                "transcription.vcpus_per_child": f"{settings.vcpus_per_child:g}",
-                "transcription.memory_gb_per_child": f"{settings.memory_gb_per_child:g}",
-                "transcription.max_instances_default": str(settings.max_instances),
-                "transcription.usd_per_vcpu_hour": str(settings.usd_per_vcpu_hour),
-                "transcription.usd_per_gb_hour": str(settings.usd_per_gb_hour),
-                "transcription.notification_topic_arn": notifications.topic_arn,
-                "transcription.metrics_namespace": metrics_namespace,
-                "transcription.schedule": settings.schedule,
+                f"{CONFIG_SECTION}.bucket": audio_bucket.bucket_name,
+                f"{CONFIG_SECTION}.job_queue": transcription.queue.attr_job_queue_arn,
+                f"{CONFIG_SECTION}.job_definition": transcription.job_definition_name,
+                f"{CONFIG_SECTION}.vcpus_per_child": f"{settings.vcpus_per_child:g}",
+                f"{CONFIG_SECTION}.memory_gb_per_child": f"{settings.memory_gb_per_child:g}",
+                f"{CONFIG_SECTION}.max_instances_default": str(settings.max_instances),
+                f"{CONFIG_SECTION}.usd_per_vcpu_hour": str(settings.usd_per_vcpu_hour),
+                f"{CONFIG_SECTION}.usd_per_gb_hour": str(settings.usd_per_gb_hour),
+                f"{CONFIG_SECTION}.notification_topic_arn": notifications.topic_arn,
+                f"{CONFIG_SECTION}.metrics_namespace": metrics_namespace,
+                f"{CONFIG_SECTION}.schedule": settings.schedule,
             },
         )
         # It reads its code, uses its rights and leaves its VPC while it is made.
@@ -225,8 +228,15 @@ class Airflow(Construct):
             "SeeWhatBecameOfAudio",
             ["s3:GetObject", "s3:GetObjectVersion"],
             [
-                audio_bucket.arn_for_objects(f"{prefix}/*")
-                for prefix in ("input", "processed", "output", "failed", "runs", "child_job_input")
+                audio_bucket.arn_for_objects(f"{prefix}*")
+                for prefix in (
+                    layout.INPUT,
+                    layout.PROCESSED,
+                    layout.OUTPUT,
+                    layout.FAILED,
+                    layout.RUNS,
+                    layout.MANIFESTS,
+                )
             ],
         )
         # The plan looks at a run's models before it starts a child; it reads no old versions of them.
@@ -238,9 +248,9 @@ class Airflow(Construct):
         allow(
             "WriteManifestsAndReports",
             ["s3:PutObject"],
-            [audio_bucket.arn_for_objects(f"{prefix}/*") for prefix in ("child_job_input", "runs")],
+            [audio_bucket.arn_for_objects(f"{prefix}*") for prefix in (layout.MANIFESTS, layout.RUNS)],
         )
-        allow("RemoveManifests", ["s3:DeleteObject"], [audio_bucket.arn_for_objects("child_job_input/*")])
+        allow("RemoveManifests", ["s3:DeleteObject"], [audio_bucket.arn_for_objects(f"{layout.MANIFESTS}*")])
         definition = self._arn("batch", "job-definition", transcription.job_definition_name)
         allow(
             "SubmitToOurQueueOnly",

@@ -12,14 +12,13 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from transcription_contract import deployment, layout
+from transcription_contract.results import ExitCode
+
 from .image import built_in_models
 from .logs import log_group
 from .network import Network
 from .settings import Settings
-
-# The worker's exit codes: 75 asks for a new start, 78 says that none would help. 0: every file dealt with.
-EXIT_TEMPORARY = "75"
-EXIT_KILLED = "137"
 
 # First match wins, five at most, and what no condition matches is tried again: hence EXIT for all else.
 # Batch on Fargate gives ECS's reason for a stopped task as the status reason.
@@ -27,9 +26,9 @@ EVALUATE_ON_EXIT = [
     {"on_status_reason": "Your Spot Task was interrupted*", "action": "RETRY"},
     # The task never started: no network interface, no login at the registry, a host lost under it.
     {"on_status_reason": "ResourceInitializationError*", "action": "RETRY"},
-    {"on_exit_code": EXIT_TEMPORARY, "action": "RETRY"},
+    {"on_exit_code": str(ExitCode.TEMPORARY.value), "action": "RETRY"},
     # Out of memory, or killed before it could stop by itself. What is done is done, so a new start gets on.
-    {"on_exit_code": EXIT_KILLED, "action": "RETRY"},
+    {"on_exit_code": str(ExitCode.KILLED.value), "action": "RETRY"},
     {"on_reason": "*", "action": "EXIT"},
 ]
 
@@ -46,12 +45,6 @@ SCRATCH = "/tmp"  # noqa: S108  (a mount of the container, which nobody shares)
 
 # The user of worker_image/Dockerfile, by number because Fargate knows no name before the image is there.
 WORKER_USER = "1000:1000"
-
-# By this name Airflow gives the container a run's settings (transcription.submission).
-CONTAINER = "worker"
-
-# By this name the plan finds the image's models (transcription.model_check).
-BUILT_IN_MODELS = "built_in_models"
 
 # Seconds between SIGTERM and SIGKILL: the most that Fargate grants, and what it has when Spot takes a task back.
 STOP_TIMEOUT_SECONDS = 120
@@ -181,14 +174,14 @@ class TranscriptionBatch(Construct):
         settings = self._settings
         properties = batch.CfnJobDefinition
         variables = {
-            "S3_BUCKET_NAME": audio_bucket.bucket_name,
-            "MODEL": settings.model,
-            "SCORER": settings.scorer,
+            deployment.BUCKET_VARIABLE: audio_bucket.bucket_name,
+            deployment.MODEL_VARIABLE: settings.model,
+            deployment.SCORER_VARIABLE: settings.scorer,
         }
         container = properties.TaskContainerPropertiesProperty(
-            name=CONTAINER,
+            name=deployment.CONTAINER,
             image=self.image.image_uri,
-            command=["python", "-m", "transcriber"],
+            command=list(deployment.COMMAND),
             environment=[
                 properties.EnvironmentProperty(name=name, value=value)
                 for name, value in variables.items()
@@ -239,7 +232,7 @@ class TranscriptionBatch(Construct):
             platform_capabilities=["FARGATE"],
             propagate_tags=True,
             # The command refers to no parameter. Here the plan reads which models the image has.
-            parameters={BUILT_IN_MODELS: " ".join(self._built_in_models)},
+            parameters={deployment.BUILT_IN_MODELS: " ".join(self._built_in_models)},
             ecs_properties=properties.EcsPropertiesProperty(task_properties=[task]),
             timeout=properties.TimeoutProperty(attempt_duration_seconds=round(settings.attempt_timeout_hours * 3600)),
             retry_strategy=properties.RetryStrategyProperty(
@@ -258,7 +251,7 @@ class TranscriptionBatch(Construct):
         )
 
         def allow(sid: str, actions: list[str], *prefixes: str) -> None:
-            resources = [audio_bucket.arn_for_objects(f"{prefix}/*") for prefix in prefixes]
+            resources = [audio_bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes]
             role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources))
 
         role.add_to_policy(
@@ -273,14 +266,20 @@ class TranscriptionBatch(Construct):
         allow(
             "ReadAudioManifestsModels",
             ["s3:GetObject", "s3:GetObjectVersion"],
-            "input", "processed", "child_job_input", "models",
+            layout.INPUT, layout.PROCESSED, layout.MANIFESTS, layout.MODELS,
         )  # fmt: skip
-        allow("SeeExistingTranscripts", ["s3:GetObject"], "output")
-        allow("WriteResults", ["s3:PutObject", "s3:AbortMultipartUpload"], "output", "processed", "failed")
+        allow("SeeExistingTranscripts", ["s3:GetObject"], layout.OUTPUT)
+        allow(
+            "WriteResults",
+            ["s3:PutObject", "s3:AbortMultipartUpload"],
+            layout.OUTPUT,
+            layout.PROCESSED,
+            layout.FAILED,
+        )
         # A copy takes the source's tags along; S3 refuses to copy a tagged object without these two.
-        allow("ReadTagsOfAudio", ["s3:GetObjectTagging"], "input", "processed")
-        allow("KeepTagsOfAudio", ["s3:PutObjectTagging"], "processed", "failed")
-        allow("RemoveMovedAudio", ["s3:DeleteObject"], "input")
+        allow("ReadTagsOfAudio", ["s3:GetObjectTagging"], layout.INPUT, layout.PROCESSED)
+        allow("KeepTagsOfAudio", ["s3:PutObjectTagging"], layout.PROCESSED, layout.FAILED)
+        allow("RemoveMovedAudio", ["s3:DeleteObject"], layout.INPUT)
         if self._settings.model_buckets:
             role.add_to_policy(
                 iam.PolicyStatement(

@@ -6,6 +6,8 @@ from aws_cdk import Acknowledgment, CfnResource, Stack, Validations
 from aws_cdk import aws_s3 as s3
 from constructs import Construct, IConstruct
 
+from transcription_contract import layout
+
 from .airflow import Airflow
 from .airflow_code import AirflowCode
 from .batch import TranscriptionBatch
@@ -30,8 +32,15 @@ def acknowledge(
     _allow(
         transcription.worker_role,
         {
-            f"Resource::{audio}/{prefix}/*": f"WorkerRole: any object under {prefix}/, whose names the user chooses."
-            for prefix in ("input", "processed", "child_job_input", "models", "output", "failed")
+            f"Resource::{audio}/{prefix}*": f"WorkerRole: any object under {prefix}, whose names the user chooses."
+            for prefix in (
+                layout.INPUT,
+                layout.PROCESSED,
+                layout.MANIFESTS,
+                layout.MODELS,
+                layout.OUTPUT,
+                layout.FAILED,
+            )
         }
         | {f"Resource::{arn}/*": f"WorkerRole: models anywhere in {arn}." for arn in settings.model_buckets},
     )
@@ -52,8 +61,16 @@ def acknowledge(
     _allow(
         airflow.role,
         {
-            f"Resource::{audio}/{prefix}/*": f"Airflow/Role: any object under {prefix}/, whose names the user chooses."
-            for prefix in ("input", "processed", "output", "failed", "runs", "child_job_input", "models")
+            f"Resource::{audio}/{prefix}*": f"Airflow/Role: any object under {prefix}, whose names the user chooses."
+            for prefix in (
+                layout.INPUT,
+                layout.PROCESSED,
+                layout.OUTPUT,
+                layout.FAILED,
+                layout.RUNS,
+                layout.MANIFESTS,
+                layout.MODELS,
+            )
         }
         | {f"Resource::{arn}/*": f"Airflow/Role: models anywhere in {arn}." for arn in settings.model_buckets}
         | {

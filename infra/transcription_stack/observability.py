@@ -12,6 +12,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from transcription_contract import deployment
+
 from .airflow import Airflow
 from .batch import TranscriptionBatch
 from .logs import log_group
@@ -46,7 +48,7 @@ class Observability(Construct):
         failed_children = self._failed_children(transcription=transcription, key=key)
         failed_runs = self._airflow_metric("DAGDurationFailed", statistic="SampleCount", DAG=DAG_ID)
         heartbeat = self._airflow_metric("SchedulerHeartbeat", statistic="Sum", Function="Scheduler")
-        waiting = self._metric("OldestWaitingHours", "Maximum")
+        waiting = self._metric(deployment.METRIC_OLDEST_WAITING, "Maximum")
 
         alarms = [
             self._alarm(
@@ -157,7 +159,10 @@ class Observability(Construct):
     def _reject_share(self) -> cloudwatch.MathExpression:
         return cloudwatch.MathExpression(
             expression="IF(rejected + transcribed > 0, rejected / (rejected + transcribed), 0)",
-            using_metrics={"rejected": self._metric("FilesRejected"), "transcribed": self._metric("FilesTranscribed")},
+            using_metrics={
+                "rejected": self._metric(deployment.METRIC_FILES_REJECTED),
+                "transcribed": self._metric(deployment.METRIC_FILES_TRANSCRIBED),
+            },
             period=DAY,
             label="Share of files rejected",
         )
@@ -214,13 +219,13 @@ class Observability(Construct):
         dashboard.add_widgets(
             graph(
                 "Files a day",
-                self._metric("FilesTranscribed", label="Transcribed"),
-                self._metric("FilesRejected", label="Rejected"),
-                self._metric("FilesMissing", label="Missing"),
+                self._metric(deployment.METRIC_FILES_TRANSCRIBED, label="Transcribed"),
+                self._metric(deployment.METRIC_FILES_REJECTED, label="Rejected"),
+                self._metric(deployment.METRIC_FILES_MISSING, label="Missing"),
                 stacked=True,
             ),
-            graph("Audio hours a day", self._metric("AudioHours", label="Hours of audio")),
-            graph("Cost estimate a day, USD (children only)", self._metric("CostEstimateUsd", label="USD")),
+            graph("Audio hours a day", self._metric(deployment.METRIC_AUDIO_HOURS, label="Hours of audio")),
+            graph("Cost estimate a day, USD (children only)", self._metric(deployment.METRIC_COST, label="USD")),
         )
         dashboard.add_widgets(
             graph("Oldest file waiting, hours", waiting),

@@ -7,7 +7,7 @@ from aws_cdk import App, CfnOutput, Environment, Stack, Tags, Validations
 from cdk_nag import AwsSolutionsChecks
 from constructs import Construct
 
-from . import nag
+from . import build_context, nag
 from .airflow import Airflow
 from .airflow_code import AirflowCode
 from .batch import TranscriptionBatch
@@ -50,7 +50,7 @@ class TranscriptionStack(Stack):
             network=network,
             audio_bucket=storage.audio,
             key=key,
-            image_directory=project / "worker_image",
+            image_directory=build_context.stage(staging / "worker-image", project),
         )
         code = AirflowCode(
             self,

@@ -4,6 +4,8 @@ from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from transcription_contract import layout
+
 from .settings import Settings
 
 
@@ -31,7 +33,7 @@ class Storage(Construct):
                 self._old_versions_expire(),
                 s3.LifecycleRule(
                     id="LeftManifests",
-                    prefix="child_job_input/",
+                    prefix=layout.MANIFESTS,
                     expiration=Duration.days(settings.keep_manifests_days),
                 ),
             ],

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from transcription.manifest import Line
+from transcription_contract import results
+from transcription_contract.manifest import Recording
 
 State = Literal["transcribed", "rejected", "replaced", "missing"]
 
@@ -32,7 +33,7 @@ class Evidence:
 class Outcome:
     """What became of one planned file."""
 
-    line: Line
+    line: Recording
     state: State
     reason: str = ""
     audio_seconds: float = 0.0
@@ -56,20 +57,20 @@ class Outcome:
         return entry
 
 
-def is_transcribed(line: Line, found: Evidence, manifest_prefix: str) -> bool:
+def is_transcribed(line: Recording, found: Evidence, manifest_prefix: str) -> bool:
     """Whether the transcript of just this content is there and the recording was moved.
 
     A recording that is transcribed again in place has a transcript from before, so there the
     transcript must be of this run.
     """
-    if found.transcript.get("source-etag") != line.source_etag:
+    if found.transcript.get(results.SOURCE_ETAG) != line.source_etag:
         return False
     if line.in_place:
-        return found.transcript.get("run") == manifest_prefix
+        return found.transcript.get(results.RUN) == manifest_prefix
     return _moved(line, found, found.processed)
 
 
-def outcome(line: Line, found: Evidence, manifest_prefix: str) -> Outcome:
+def outcome(line: Recording, found: Evidence, manifest_prefix: str) -> Outcome:
     """Decide what became of a planned file.
 
     Args:
@@ -78,15 +79,16 @@ def outcome(line: Line, found: Evidence, manifest_prefix: str) -> Outcome:
         manifest_prefix: The run's, which the worker notes on what it writes.
     """
     if is_transcribed(line, found, manifest_prefix):
+        is_of_this_run = found.transcript.get(results.RUN) == manifest_prefix
         return Outcome(
             line,
             "transcribed",
-            audio_seconds=float(found.transcript.get("audio-seconds", 0)),
-            compute_seconds=float(found.transcript.get("compute-seconds", 0)),
-            engine=found.transcript.get("engine", ""),
-            model=found.transcript.get("model", ""),
-            # What an earlier run put, and this one found as it wants it, took nobody's place in this run.
-            replaces=found.transcript.get("replaces", "") if found.transcript.get("run") == manifest_prefix else "",
+            audio_seconds=float(found.transcript.get(results.AUDIO_SECONDS, 0)),
+            compute_seconds=float(found.transcript.get(results.COMPUTE_SECONDS, 0)),
+            engine=found.transcript.get(results.ENGINE, ""),
+            model=found.transcript.get(results.MODEL, ""),
+            # A transcript that this run reused from an earlier one replaced nothing in this run.
+            replaces=found.transcript.get(results.REPLACES, "") if is_of_this_run else "",
         )
     if _is_rejected(line, found, manifest_prefix):
         return Outcome(line, "rejected", str(found.error.get("reason", "no reason given")))
@@ -99,7 +101,7 @@ def outcome(line: Line, found: Evidence, manifest_prefix: str) -> Outcome:
     return Outcome(line, "missing", "it waits untranscribed in input/")
 
 
-def _is_rejected(line: Line, found: Evidence, manifest_prefix: str) -> bool:
+def _is_rejected(line: Recording, found: Evidence, manifest_prefix: str) -> bool:
     if found.error.get("source_etag") != line.source_etag:
         return False
     if line.in_place:
@@ -107,8 +109,8 @@ def _is_rejected(line: Line, found: Evidence, manifest_prefix: str) -> bool:
     return _moved(line, found, found.failed)
 
 
-def _moved(line: Line, found: Evidence, copy: Mapping[str, str]) -> bool:
-    return copy.get("source-etag") == line.source_etag and found.waiting_etag != line.source_etag
+def _moved(line: Recording, found: Evidence, copy: Mapping[str, str]) -> bool:
+    return copy.get(results.SOURCE_ETAG) == line.source_etag and found.waiting_etag != line.source_etag
 
 
 @dataclass

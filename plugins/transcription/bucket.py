@@ -15,12 +15,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from transcription import layout, manifest
 from transcription.accounting import Evidence, Outcome, is_transcribed, outcome
 from transcription.errors import ManifestUnreadable
-from transcription.manifest import Line
 from transcription.plan_lock import PlanLock
-from transcription.planning import Recording
+from transcription.planning import StoredObject
+from transcription_contract import layout, manifest, results
+from transcription_contract.manifest import ManifestError, Recording
 
 log = logging.getLogger(__name__)
 
@@ -44,22 +44,22 @@ class Bucket:
         """The lock under which one run at a time plans, to be held by a `with` statement."""
         return PlanLock(self._s3, self.name, run_id)
 
-    def objects(self, prefix: str) -> Iterator[Recording]:
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Every object under the prefix, page after page, in key order; folder markers too."""
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
             for item in page.get("Contents", ()):
                 # As UTC proper: botocore's moments have a time zone object each, of 400 bytes.
                 uploaded = item["LastModified"].astimezone(UTC)
-                yield Recording(item["Key"], item["ETag"].strip('"'), item["Size"], uploaded)
+                yield StoredObject(item["Key"], item["ETag"].strip('"'), item["Size"], uploaded)
 
-    def with_upload_time(self, processed: Iterable[Recording]) -> Iterator[Recording]:
+    def with_upload_time(self, processed: Iterable[StoredObject]) -> Iterator[StoredObject]:
         """Recordings of `processed/` with the time at which the user uploaded them.
 
         The worker keeps it in the metadata of the copy; one without counts from when it was moved.
         """
         for recording, head in self._in_parallel(lambda recording: self._head(recording.key), processed):
-            uploaded = (head or {}).get("Metadata", {}).get("uploaded")
-            yield Recording(
+            uploaded = (head or {}).get("Metadata", {}).get(results.UPLOADED)
+            yield StoredObject(
                 recording.key,
                 recording.etag,
                 recording.size,
@@ -72,7 +72,7 @@ class Bucket:
 
         def put(numbered: tuple[int, bytes]) -> None:
             index, body = numbered
-            self._put_manifest(f"{prefix}{index}", body)
+            self._put_manifest(layout.manifest_key(prefix, index), body)
 
         for _ in self._in_parallel(put, enumerate(bodies)):
             pass
@@ -86,13 +86,20 @@ class Bucket:
     def _put_manifest(self, key: str, body: bytes) -> None:
         self._s3.put_object(Bucket=self.name, Key=key, Body=body, ContentType="application/jsonl")
 
-    def manifests(self, prefix: str) -> Iterator[Line]:
+    def manifests(self, prefix: str) -> Iterator[Recording]:
         """Every planned file of a run, manifest by manifest."""
         for item in self.objects(prefix):
             yield from self._manifest(item.key)
 
-    def _manifest(self, key: str) -> Iterator[Line]:
-        return manifest.from_bytes(self._read(key), key)
+    def _manifest(self, key: str) -> Iterator[Recording]:
+        try:
+            _, recordings = manifest.read(self._read(key))
+            yield from recordings
+        except ManifestError as error:
+            raise ManifestUnreadable(
+                f"The manifest {key!r} cannot be read: {error}. Clear `plan` of its run and what follows, which writes "
+                "it anew; no recording is lost."
+            ) from error
 
     def _read(self, key: str) -> bytes:
         body: bytes = self._s3.get_object(Bucket=self.name, Key=key)["Body"].read()
@@ -112,7 +119,7 @@ class Bucket:
         claims = (
             item.key
             for item in self.objects(layout.MANIFESTS)
-            if (item.uploaded >= fresh_since or item.name.partition("/")[0] in live_runs)
+            if (item.uploaded >= fresh_since or layout.run_folder_of_manifest(item.key) in live_runs)
             and item.key != layout.PLAN_LOCK
             and not item.key.startswith(own_prefix)
         )
@@ -131,7 +138,9 @@ class Bucket:
             log.warning("%s", error)
             return []
 
-    def outcomes(self, lines: Iterable[Line], waiting: Mapping[str, str], manifest_prefix: str) -> Iterator[Outcome]:
+    def outcomes(
+        self, lines: Iterable[Recording], waiting: Mapping[str, str], manifest_prefix: str
+    ) -> Iterator[Outcome]:
         """What became of each planned file.
 
         Args:
@@ -140,7 +149,7 @@ class Bucket:
             manifest_prefix: The run's.
         """
 
-        def judge(line: Line) -> Outcome:
+        def judge(line: Recording) -> Outcome:
             found = self._evidence(line, waiting)
             if not is_transcribed(line, found, manifest_prefix):
                 found = self._evidence_of_failure(line, found)
@@ -148,7 +157,7 @@ class Bucket:
 
         return (result for _, result in self._in_parallel(judge, lines))
 
-    def _evidence(self, line: Line, waiting: Mapping[str, str]) -> Evidence:
+    def _evidence(self, line: Recording, waiting: Mapping[str, str]) -> Evidence:
         transcript = self._head(line.transcript_key)
         processed = self._head(line.processed_key)
         if line.in_place:
@@ -161,7 +170,7 @@ class Bucket:
             processed=processed["Metadata"] if processed else {},
         )
 
-    def _evidence_of_failure(self, line: Line, found: Evidence) -> Evidence:
+    def _evidence_of_failure(self, line: Recording, found: Evidence) -> Evidence:
         failed = self._head(line.failed_key)
         return replace(found, error=self._json(line.error_key), failed=failed["Metadata"] if failed else {})
 

@@ -22,7 +22,7 @@ class PlanOvertaken(AirflowFailException):
 
 
 class ManifestUnreadable(AirflowFailException):
-    """A manifest is none, or of another version of this pipeline."""
+    """A manifest is malformed or has another version."""
 
 
 class ModelUnusable(AirflowFailException):

@@ -7,15 +7,14 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.exceptions import ClientError
 
-from transcription import models
 from transcription.errors import ModelUnusable, SettingError
-from transcription.models import Image, ModelChoice, What
+from transcription.models import Image
+from transcription_contract import deployment, model_files
+from transcription_contract.model_files import FileRole, ModelChoice
 
 log = logging.getLogger(__name__)
-
-_BUILT_IN = "built_in_models"  # the definition's parameter with the names, parted by spaces
 
 
 def image_of(client: Any, job_definition: str) -> Image:
@@ -41,8 +40,8 @@ def image_of(client: Any, job_definition: str) -> Image:
         for item in container.get("environment", ())
     }
     return Image(
-        built_in=frozenset(newest.get("parameters", {}).get(_BUILT_IN, "").split()),
-        default=ModelChoice(variables.get("MODEL"), variables.get("SCORER")),
+        built_in=frozenset(newest.get("parameters", {}).get(deployment.BUILT_IN_MODELS, "").split()),
+        default=ModelChoice(variables.get(deployment.MODEL_VARIABLE), variables.get(deployment.SCORER_VARIABLE)),
     )
 
 
@@ -57,54 +56,57 @@ class ModelCheck:
     def __init__(self, bucket: str, image: Image) -> None:
         self._bucket = bucket
         self._image = image
-        self._good: set[tuple[What, str]] = set()
+        self._good: set[tuple[FileRole, str]] = set()
         self._s3 = boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 8}))
 
     def __call__(self, choice: ModelChoice) -> None:
         """Raises ModelUnusable if the model or the scorer is not there, or is none."""
         if choice.model:
-            self._look("model", choice.model)
-        if choice.scorer and choice.scorer.lower() != "none":
-            self._look("scorer", choice.scorer)
+            self._look(FileRole.MODEL, choice.model)
+        if choice.scorer and not model_files.is_no_scorer(choice.scorer):
+            self._look(FileRole.SCORER, choice.scorer)
 
-    def _look(self, what: What, name: str) -> None:
-        if (what, name) in self._good:
+    def _look(self, role: FileRole, name: str) -> None:
+        if (role, name) in self._good:
             return
-        if name.startswith("s3://"):
-            self._look_at_object(what, name)
+        if model_files.is_s3_url(name):
+            self._look_at_object(role, name)
         elif name not in self._image.built_in:
             known = ", ".join(sorted(self._image.built_in))
-            raise ModelUnusable(f"The {what} is {name!r}, which must be s3://bucket/key or built-in: {known}.")
-        self._good.add((what, name))
+            raise ModelUnusable(f"The {role.value} is {name!r}; it must be s3://bucket/key or a built-in one: {known}.")
+        self._good.add((role, name))
 
-    def _look_at_object(self, what: What, url: str) -> None:
-        bucket, _, key = url.removeprefix("s3://").partition("/")
+    def _look_at_object(self, role: FileRole, url: str) -> None:
         try:
-            place = {"Bucket": bucket, "Key": key}
+            found = model_files.s3_place(url)
+        except ValueError as error:
+            raise ModelUnusable(f"The {role.value} {error}.") from error
+        bucket, place = found.bucket, {"Bucket": found.bucket, "Key": found.key}
+        try:
             size = self._s3.head_object(**place)["ContentLength"]
             head = tail = b""
-            if size >= models.LEAST_BYTES:
-                head = self._read(place, f"bytes=0-{models.HEAD_BYTES - 1}")
-                tail = self._read(place, f"bytes=-{models.TAIL_BYTES}")
-        except ParamValidationError as error:
-            raise ModelUnusable(f"The {what} {url!r} is no s3://bucket/key: name it so.") from error
+            if size >= model_files.LEAST_BYTES:
+                head = self._read(place, f"bytes=0-{model_files.HEAD_BYTES - 1}")
+                tail = self._read(place, f"bytes=-{model_files.TAIL_BYTES}")
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if status == 404:
                 raise ModelUnusable(
-                    f"There is no object {url}: upload the {what} there, or name another one."
+                    f"There is no object {url}: upload the {role.value} there, or name another one."
                 ) from error
             if status != 403:
                 raise
             if bucket == self._bucket:
                 raise ModelUnusable(
-                    f"The {what} {url} may not be read: put it under {bucket}/models/, where it may be."
+                    f"The {role.value} {url} may not be read: put it under {bucket}/models/, where it may be."
                 ) from error
-            log.warning("Airflow may not read %s, so only the children will see whether it is a %s.", url, what)
+            log.warning("Airflow may not read %s, so only the children will see whether it is a %s.", url, role.value)
             return
-        fault = models.fault(what, size, head, tail)
+        fault = model_files.fault(role, size, head, tail)
         if fault:
-            raise ModelUnusable(f"{url} is no {what} of DeepSpeech ({fault}): upload it again, or name another one.")
+            raise ModelUnusable(
+                f"{url} is not a {role.value} of DeepSpeech ({fault}): upload it again, or name another one."
+            )
 
     def _read(self, place: dict[str, str], span: str) -> bytes:
         body: bytes = self._s3.get_object(**place, Range=span)["Body"].read()

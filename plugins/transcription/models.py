@@ -1,48 +1,18 @@
-"""Which model and scorer hear which recording, and what makes an object one. Pure functions."""
+"""Choose the model and scorer of each recording. Pure functions."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
-from transcription import layout
-from transcription.errors import ModelUnusable, SettingError
+from transcription.errors import ModelUnusable
+from transcription_contract import layout
+from transcription_contract.model_files import EXTENSIONS, IMAGE_MODEL, FileRole, ModelChoice
 
 if TYPE_CHECKING:
-    from transcription.manifest import Line
-
-What = Literal["model", "scorer"]
-
-LEAST_BYTES = 1024
-HEAD_BYTES = 4096
-TAIL_BYTES = 64 << 10
-"""What of an object's start and end tells whether it is a model: a `.pbmm` ends with its directory."""
-
-_SCORER_MAGIC = b"mmap lm http://kheafield.com/code"
-# A GraphDef's first field is a node, and a node's first fields are its name and its operation:
-# https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/framework/graph.proto
-_GRAPH = re.compile(rb"\n[\x80-\xff]*[\x00-\x7f]\n[\x01-\x7f][\w./-]+\x12[\x01-\x7f]\w+")
-
-
-class ModelChoice(NamedTuple):
-    """What a child transcribes with."""
-
-    model: str | None
-    """A built-in name or an `s3://` URL; None: the image's own."""
-    scorer: str | None
-    """The same, or `none`; None: the model's own, which a model in S3 does not have."""
-
-    @property
-    def has_scorer(self) -> bool:
-        if self.scorer is None:
-            return not (self.model or "").startswith("s3://")
-        return self.scorer.lower() != "none"
-
-
-IMAGES_OWN = ModelChoice(None, None)
+    from transcription_contract.manifest import Recording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +21,7 @@ class Image:
 
     built_in: frozenset[str]
     """Names of the models that the image carries."""
-    default: ModelChoice = IMAGES_OWN
+    default: ModelChoice = IMAGE_MODEL
     """What the deployment's settings `model` and `scorer` say."""
 
 
@@ -61,13 +31,16 @@ def of_folders(bucket: str, keys: Iterable[str]) -> dict[str, ModelChoice | Mode
     A folder holds one model and one scorer at most, told by their extensions; other files, and what lies deeper,
     do not count.
     """
-    files: dict[str, dict[What, list[str]]] = defaultdict(lambda: {"model": [], "scorer": []})
+    files: dict[str, dict[FileRole, list[str]]] = defaultdict(lambda: {FileRole.MODEL: [], FileRole.SCORER: []})
     for key in keys:
         name, _, file = key.removeprefix(layout.MODELS).partition("/")
-        what = layout.MODEL_EXTENSIONS.get(layout.extension(file))
-        if what and name and "/" not in file:
-            files[name][what].append(f"s3://{bucket}/{key}")
-    return {name: _of_folder(f"s3://{bucket}/{layout.MODELS}{name}/", **found) for name, found in files.items()}
+        role = EXTENSIONS.get(layout.extension(file))
+        if role and name and "/" not in file:
+            files[name][role].append(f"s3://{bucket}/{key}")
+    return {
+        name: _of_folder(f"s3://{bucket}/{layout.model_folder(name)}", found[FileRole.MODEL], found[FileRole.SCORER])
+        for name, found in files.items()
+    }
 
 
 def _of_folder(url: str, model: list[str], scorer: list[str]) -> ModelChoice | ModelUnusable:
@@ -110,14 +83,16 @@ class ModelRule:
         self._check = check
         self._found: dict[str, ModelChoice | ModelUnusable] = {}
 
-    def groups(self, lines: Iterable[Line]) -> tuple[dict[ModelChoice, list[Line]], dict[str, list[Line]]]:
+    def groups(
+        self, lines: Iterable[Recording]
+    ) -> tuple[dict[ModelChoice, list[Recording]], dict[str, list[Recording]]]:
         """The recordings by what hears them, and those of folders whose model cannot be used, by the reason.
 
         Raises:
             ModelUnusable: the model that the run or the deployment names cannot be used.
         """
-        groups: dict[ModelChoice, list[Line]] = defaultdict(list)
-        unheard: dict[str, list[Line]] = defaultdict(list)
+        groups: dict[ModelChoice, list[Recording]] = defaultdict(list)
+        unheard: dict[str, list[Recording]] = defaultdict(list)
         for line in lines:
             folder, slash, _ = line.name.partition("/")
             name = folder if slash else ""
@@ -147,39 +122,3 @@ class ModelRule:
 
     def _with_params_scorer(self, choice: ModelChoice) -> ModelChoice:
         return choice._replace(scorer=self._param.scorer) if self._param.scorer else choice
-
-
-def check_scorers(choices: Iterable[ModelChoice], params: Mapping[str, Any]) -> None:
-    """Raises SettingError where one of the run's params weighs a scorer and a model has none."""
-    given = [name for name in ("hot_words", "lm_alpha", "lm_beta") if params[name] not in (None, {})]
-    for choice in choices:
-        if given and not choice.has_scorer:
-            raise SettingError(
-                f"{given[0]} works only with a scorer, and the model {choice.model or 'of the image'} has none here: "
-                f"name one in the param scorer, or leave {given[0]} out."
-            )
-
-
-def fault(what: What, size: int, head: bytes, tail: bytes) -> str:
-    """Why an object is no model, or no scorer; empty if it is one.
-
-    Args:
-        what: What it should be.
-        size: Its bytes.
-        head: Its first bytes, `HEAD_BYTES` if it has so many.
-        tail: Its last, `TAIL_BYTES` if it has so many.
-    """
-    if size < LEAST_BYTES:
-        return f"it has only {size} bytes"
-    is_scorer = head.startswith(_SCORER_MAGIC)
-    if what == "scorer":
-        return "" if is_scorer else "it is no scorer inside (KenLM binary with dictionary)"
-    if is_scorer:
-        return "it is a scorer"
-    is_model = head[4:8] == b"TFL3" or _is_memory_mapped(size, tail) or _GRAPH.match(head)
-    return "" if is_model else "it is neither .tflite nor .pbmm nor .pb inside"
-
-
-def _is_memory_mapped(size: int, tail: bytes) -> bool:
-    """Whether it ends with the directory of a `.pbmm`, which names its packages and starts where its end says."""
-    return int.from_bytes(tail[-8:], "little") < size and b"memmapped_package://" in tail

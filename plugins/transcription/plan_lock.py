@@ -21,8 +21,8 @@ from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from transcription import layout
 from transcription.errors import PlanLockLost
+from transcription_contract import layout
 
 log = logging.getLogger(__name__)
 

@@ -6,21 +6,22 @@ lists are passed through once.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import math
-import posixpath
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
-from transcription import layout
 from transcription.errors import SettingError
-from transcription.manifest import Line
-from transcription.models import ModelChoice
 from transcription.settings import Settings
+from transcription_contract import layout
+from transcription_contract.manifest import Recording
+from transcription_contract.model_files import ModelChoice
 
-MAX_CHILDREN = 10_000
-"""Largest array job: https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html"""
+DIGEST_LENGTH = 16
+
+CAPTION_SUFFIXES = tuple(f".{name}" for name in layout.EXTRA_FORMATS)
 
 # Bytes that a second of audio usually takes, by extension; all others count as 16 kHz 16-bit mono.
 # Only for balance and estimate: nobody decodes a file to plan it.
@@ -36,7 +37,7 @@ _OVERHEAD_SECONDS = 2.0  # requests and start of decoding, as seconds of audio
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class StoredObject:
     """An object of the bucket that may be transcribed."""
 
     key: str
@@ -48,7 +49,7 @@ class Recording:
     @property
     def name(self) -> str:
         """The key without `input/` or `processed/`."""
-        return self.key.partition("/")[2]
+        return layout.recording_name(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +60,33 @@ class Unplanned:
     reason: str
 
 
-def manifest_lines(recordings: Iterable[Recording]) -> tuple[list[Line], list[Unplanned]]:
+def manifest_lines(recordings: Iterable[StoredObject]) -> tuple[list[Recording], list[Unplanned]]:
     """Give every recording its keys.
 
     A transcript's name is the recording's without its last extension. Where two would share one
     (`a.wav`, `a.mp3`, or the captions of `a` and a recording `a.json.wav`), the later in key order
     keeps its whole name. A name so long that one of its keys would pass S3's limit is not planned.
     """
-    lines: list[Line] = []
+    lines: list[Recording] = []
     left: list[Unplanned] = []
     taken: set[str] = set()  # keys of transcripts; the lines have the same strings, so a key more costs little
     for recording in sorted(recordings, key=lambda recording: (recording.name, recording.key)):
         name = recording.name
-        stem = posixpath.splitext(name)[0]
-        keys = (layout.OUTPUT + base for base in (stem, name))
+        keys = (layout.stem_key(name), layout.whole_name_key(name))
         transcript = next((key for key in keys if not _collides(key, taken)), None)
         if transcript is None:
             left.append(
                 Unplanned(recording.key, "another recording of this run has a transcript of this name; rename it")
             )
             continue
-        line = Line(
+        line = Recording(
             source_key=recording.key,
             source_etag=recording.etag,
             source_size=recording.size,
             uploaded=recording.uploaded,
             transcript_key=transcript,
         )
-        longest = max(line.error_key, line.transcript_key + layout.CAPTION_SUFFIXES[0], line.processed_key, key=_bytes)
+        longest = max(line.error_key, line.transcript_key + CAPTION_SUFFIXES[0], line.processed_key, key=_bytes)
         if _bytes(longest) > layout.MAX_KEY_BYTES:
             over = _bytes(longest) - layout.MAX_KEY_BYTES
             left.append(
@@ -104,8 +104,7 @@ def manifest_lines(recordings: Iterable[Recording]) -> tuple[list[Line], list[Un
 def _collides(transcript_key: str, taken: Set[str]) -> bool:
     """Whether the transcript or its captions would be those, or the captions, of one that is taken."""
     return transcript_key in taken or any(
-        transcript_key + suffix in taken or transcript_key.removesuffix(suffix) in taken
-        for suffix in layout.CAPTION_SUFFIXES
+        transcript_key + suffix in taken or transcript_key.removesuffix(suffix) in taken for suffix in CAPTION_SUFFIXES
     )
 
 
@@ -119,7 +118,7 @@ def child_count(audio_seconds: float, files: int, *, max_instances: int, audio_m
     Args:
         audio_seconds: Audio of the whole run.
         files: Number of recordings, at least 1.
-        max_instances: The user's limit, 1 to `MAX_CHILDREN`.
+        max_instances: The user's limit, 1 to `deployment.MAX_CHILDREN`.
         audio_minutes_per_child: Audio that makes the start of a container worth its cost. AWS advises
             3 to 5 minutes of run time at least:
             https://docs.aws.amazon.com/batch/latest/userguide/best-practices.html
@@ -129,8 +128,8 @@ def child_count(audio_seconds: float, files: int, *, max_instances: int, audio_m
 
 
 def shares(
-    groups: Mapping[ModelChoice, Sequence[Line]], children: int, *, max_instances: int
-) -> list[tuple[ModelChoice, list[Line]]]:
+    groups: Mapping[ModelChoice, Sequence[Recording]], children: int, *, max_instances: int
+) -> list[tuple[ModelChoice, list[Recording]]]:
     """What each child gets: one model, and recordings for it.
 
     Args:
@@ -151,7 +150,7 @@ def shares(
 
 
 def _children_of_each(
-    work: Mapping[ModelChoice, float], groups: Mapping[ModelChoice, Sequence[Line]], children: int
+    work: Mapping[ModelChoice, float], groups: Mapping[ModelChoice, Sequence[Recording]], children: int
 ) -> dict[ModelChoice, int]:
     """A child for each model, and each further one for the model whose children have the most to do."""
     counts = dict.fromkeys(groups, 1)
@@ -166,13 +165,13 @@ def _children_of_each(
     return counts
 
 
-def split(lines: Iterable[Line], children: int) -> list[list[Line]]:
+def split(lines: Iterable[Recording], children: int) -> list[list[Recording]]:
     """Share the files out so that the children end at about the same time.
 
     Largest first onto the least loaded child (Graham's LPT rule: at most 4/3 of the best makespan,
     doi:10.1137/0117039). Every child gets at least one file if there are as many files as children.
     """
-    shares: list[list[Line]] = [[] for _ in range(children)]
+    shares: list[list[Recording]] = [[] for _ in range(children)]
     load = [(0.0, child) for child in range(children)]
     for line in sorted(lines, key=_work, reverse=True):
         least, child = load[0]
@@ -181,11 +180,11 @@ def split(lines: Iterable[Line], children: int) -> list[list[Line]]:
     return shares
 
 
-def _work(line: Line) -> float:
+def _work(line: Recording) -> float:
     return audio_seconds(line) + _OVERHEAD_SECONDS
 
 
-def audio_seconds(line: Line) -> float:
+def audio_seconds(line: Recording) -> float:
     """Estimated duration of a recording in seconds: its size over its extension's usual bit rate."""
     return line.source_size / _BYTES_PER_SECOND.get(layout.extension(line.source_key), _WAV_BYTES_PER_SECOND)
 
@@ -203,3 +202,11 @@ def container_usd(seconds: float, settings: Settings) -> float:
         settings.vcpus_per_child * settings.usd_per_vcpu_hour + settings.memory_gb_per_child * settings.usd_per_gb_hour
     )
     return seconds / 3600 * hourly
+
+
+def digest(manifests: Iterable[bytes]) -> str:
+    """A short hash of a run's manifests, in order: two plans are the same if their digests are."""
+    total = hashlib.sha256()
+    for body in manifests:
+        total.update(hashlib.sha256(body).digest())
+    return total.hexdigest()[:DIGEST_LENGTH]

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from transcription.accounting import Outcome
 from transcription.settings import Settings
+from transcription_contract import deployment
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,11 @@ def metrics_of(report: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a run that its dashboard shows, by CloudWatch metric name."""
     files = report["totals"]["files"]
     return {
-        "FilesTranscribed": files["transcribed"],
-        "FilesRejected": files["rejected"],
-        "FilesMissing": files["missing"],
-        "AudioHours": report["totals"]["audio_hours"],
-        "CostEstimateUsd": report["estimated_usd"],
+        deployment.METRIC_FILES_TRANSCRIBED: files["transcribed"],
+        deployment.METRIC_FILES_REJECTED: files["rejected"],
+        deployment.METRIC_FILES_MISSING: files["missing"],
+        deployment.METRIC_AUDIO_HOURS: report["totals"]["audio_hours"],
+        deployment.METRIC_COST: report["estimated_usd"],
     }
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 
-from transcription import layout
 from transcription.bucket import Bucket
-from transcription.planning import Recording, Unplanned
+from transcription.planning import StoredObject, Unplanned
+from transcription_contract import layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Selection:
     interval: Interval | None = None
     """The backfilled interval; None for any other run."""
 
-    def objects(self, bucket: Bucket, claimed: Set[str] = frozenset()) -> Iterator[Recording | Unplanned]:
+    def objects(self, bucket: Bucket, claimed: Set[str] = frozenset()) -> Iterator[StoredObject | Unplanned]:
         """Everything under the prefix: recordings to transcribe, and what is left alone with its reason.
 
         Args:
@@ -61,7 +61,7 @@ class Selection:
 
     def _processed(
         self, bucket: Bucket, interval: Interval, claimed: Set[str], waiting: Set[str]
-    ) -> Iterator[Recording]:
+    ) -> Iterator[StoredObject]:
         """Recordings of `processed/` that were uploaded in the interval.
 
         Nothing is processed before it is uploaded, so only what was moved since the interval's start

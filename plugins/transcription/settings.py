@@ -13,8 +13,7 @@ from typing import Any, get_type_hints
 from airflow.sdk import conf
 
 from transcription.errors import SettingError
-
-SECTION = "transcription"
+from transcription_contract.deployment import CONFIG_SECTION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +61,21 @@ def option(name: str) -> Any:
         SettingError: the option is required and missing, or is no number where a number is needed.
     """
     (field,) = (field for field in fields(Settings) if field.name == name)
-    text = conf.get(SECTION, name, fallback="")
+    text = conf.get(CONFIG_SECTION, name, fallback="")
     if not text:
         if field.default is MISSING:
             raise SettingError(
-                f"The Airflow configuration lacks the option {name!r} of section [{SECTION}]. "
-                f"Set it as `{SECTION}.{name}` in the MWAA environment's configuration options, "
-                f"or as the variable AIRFLOW__{SECTION.upper()}__{name.upper()}."
+                f"The Airflow configuration lacks the option {name!r} of section [{CONFIG_SECTION}]. "
+                f"Set it as `{CONFIG_SECTION}.{name}` in the MWAA environment's configuration options, "
+                f"or as the variable AIRFLOW__{CONFIG_SECTION.upper()}__{name.upper()}."
             )
         return field.default
     try:
         return get_type_hints(Settings)[name](text)
     except ValueError:
-        raise SettingError(f"The option {name!r} of section [{SECTION}] is {text!r}, which is no number.") from None
+        raise SettingError(
+            f"The option {name!r} of section [{CONFIG_SECTION}] is {text!r}, which is no number."
+        ) from None
 
 
 def load() -> Settings:

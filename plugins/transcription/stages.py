@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -13,16 +13,20 @@ import boto3
 from airflow import __version__ as airflow_version
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import array_job, layout, manifest, model_check, models, planning, reporting, settings, submission
+from transcription import array_job, model_check, models, planning, reporting, settings, submission
 from transcription.accounting import Outcome, Totals
 from transcription.bucket import Bucket
-from transcription.errors import FilesMissing, ModelUnusable, PlanMissing
-from transcription.manifest import Line
+from transcription.errors import FilesMissing, ModelUnusable, PlanMissing, SettingError
 from transcription.model_check import ModelCheck
-from transcription.models import ModelChoice, ModelRule
+from transcription.models import ModelRule
+from transcription.params import run_options_of
 from transcription.plan_lock import PlanLock
-from transcription.planning import Recording, Unplanned
+from transcription.planning import StoredObject, Unplanned
 from transcription.selection import Interval, Selection
+from transcription_contract import deployment, layout, manifest
+from transcription_contract.manifest import Header, Recording
+from transcription_contract.model_files import ModelChoice
+from transcription_contract.run_options import OptionError, RunOptions
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,7 @@ def has_input(context: Mapping[str, Any]) -> bool:
     """Whether there is a recording for this run. Nothing is paid for where there is none."""
     bucket = Bucket(settings.load().bucket)
     selection = _selection(context)
-    if any(isinstance(item, Recording) for item in selection.objects(bucket)):
+    if any(isinstance(item, StoredObject) for item in selection.objects(bucket)):
         return True
     log.info("No recording waits under s3://%s/%s%s.", bucket.name, layout.INPUT, selection.prefix)
     return False
@@ -51,7 +55,7 @@ def make_plan(context: Mapping[str, Any]) -> dict[str, Any]:
     """
     options = settings.load()
     bucket = Bucket(options.bucket)
-    if context["params"]["dry_run"]:
+    if run_options_of(context).dry_run:
         return _plan(bucket, options, None, context)
     with bucket.plan_lock(context["run_id"]) as lock:
         return _plan(bucket, options, lock, context)
@@ -62,14 +66,15 @@ def _plan(
 ) -> dict[str, Any]:
     """The plan's summary; its manifests are written if there is a lock, which a dry run has not."""
     selection = _selection(context)
-    params = context["params"]
+    run_options = run_options_of(context)
+    max_instances = run_options.max_instances or options.max_instances_default
     prefix = layout.manifest_prefix(context["run_id"])
 
-    recordings: list[Recording] = []
+    recordings: list[StoredObject] = []
     left: list[Unplanned] = []
     claimed = submission.claimed_by_others(bucket, options.job_queue, prefix)
     for item in selection.objects(bucket, claimed):
-        if isinstance(item, Recording):
+        if isinstance(item, StoredObject):
             recordings.append(item)
         else:
             left.append(item)
@@ -77,7 +82,7 @@ def _plan(
     lines, unplanned = planning.manifest_lines(recordings)
     del recordings  # up to a million of them
     left += unplanned
-    groups, unheard = _model_rule(bucket, options, params).groups(lines)
+    groups, unheard = _model_rule(bucket, options, run_options.model_choice).groups(lines)
     left += (Unplanned(line.source_key, reason.rstrip(".")) for reason, some in unheard.items() for line in some)
     for item in islice(left, _NAMED):
         log.warning("Left alone: %r: %s.", item.key, item.reason)
@@ -86,28 +91,34 @@ def _plan(
     if not groups:
         raise AirflowSkipException("No recording is left to transcribe.")
     lines = [line for some in groups.values() for line in some]
-    models.check_scorers(groups, params)
+    try:
+        for choice in groups:
+            run_options.check_scorer(choice)
+    except OptionError as error:
+        raise SettingError(f"{error}.") from error
 
     audio_seconds = sum(map(planning.audio_seconds, lines))
     children = planning.child_count(
         audio_seconds,
         len(lines),
-        max_instances=params["max_instances"],
-        audio_minutes_per_child=params["audio_minutes_per_child"],
+        max_instances=max_instances,
+        audio_minutes_per_child=run_options.audio_minutes_per_child,
     )
-    shares = planning.shares(groups, children, max_instances=params["max_instances"])
+    shares = planning.shares(groups, children, max_instances=max_instances)
+    manifests = Manifests(shares, run_options)
     summary = summary_of(
         shares,
         audio_seconds,
+        digest=planning.digest(manifests),
         prefix=prefix,
         left_alone=len(left),
         unusable_models=sorted(unheard)[:_REASONS],
-        dry_run=params["dry_run"],
+        dry_run=run_options.dry_run,
         options=options,
     )
     if lock:
         lock.renew()
-        bucket.write_manifests(prefix, (manifest.to_bytes(share, choice) for choice, share in shares))
+        bucket.write_manifests(prefix, manifests)
         lock.renew()
     log.info(
         "%(files)d recordings, about %(estimated_audio_hours)s hours of audio, for %(children)d children; "
@@ -117,10 +128,28 @@ def _plan(
     return summary
 
 
+class Manifests:
+    """A run's manifests as bytes, made again each time they are looped over: all at once would fill the memory.
+
+    Args:
+        shares: Each child's model and recordings.
+        run_options: The run's, which each manifest's header has.
+    """
+
+    def __init__(self, shares: Sequence[tuple[ModelChoice, Sequence[Recording]]], run_options: RunOptions) -> None:
+        self._shares = shares
+        self._options = run_options
+
+    def __iter__(self) -> Iterator[bytes]:
+        for choice, share in self._shares:
+            yield manifest.to_bytes(Header(choice, self._options), share)
+
+
 def summary_of(
-    shares: Sequence[tuple[ModelChoice, Sequence[Line]]],
+    shares: Sequence[tuple[ModelChoice, Sequence[Recording]]],
     audio_seconds: float,
     *,
+    digest: str,
     prefix: str,
     left_alone: int,
     unusable_models: Sequence[str],
@@ -132,6 +161,7 @@ def summary_of(
     Args:
         shares: Each child's model and recordings.
         audio_seconds: Estimated audio of all of them.
+        digest: Hash of the manifests.
         prefix: Key prefix of the manifests.
         left_alone: How many recordings are not planned.
         unusable_models: Why models are not used.
@@ -141,7 +171,7 @@ def summary_of(
     return {
         "planned": datetime.now(UTC).isoformat(),
         "manifest_prefix": prefix,
-        "digest": manifest.digest(manifest.to_bytes(share, choice) for choice, share in shares),
+        "digest": digest,
         "files": sum(len(share) for _, share in shares),
         "children": len(shares),
         "left_alone": left_alone,
@@ -152,11 +182,11 @@ def summary_of(
     }
 
 
-def _model_rule(bucket: Bucket, options: settings.Settings, params: Mapping[str, Any]) -> ModelRule:
+def _model_rule(bucket: Bucket, options: settings.Settings, choice: ModelChoice) -> ModelRule:
     image = model_check.image_of(boto3.client("batch"), options.job_definition)
     keys = (item.key for item in bucket.objects(layout.MODELS))
     return ModelRule(
-        ModelChoice(params["model"] or None, params["scorer"] or None),
+        choice,
         image,
         models.of_folders(bucket.name, keys),
         ModelCheck(bucket.name, image),
@@ -237,12 +267,12 @@ def account(plan: Mapping[str, Any] | None, job_id: str | None, context: Mapping
     return summary
 
 
-def _report_waiting(recordings: list[Recording], options: settings.Settings) -> None:
+def _report_waiting(recordings: list[StoredObject], options: settings.Settings) -> None:
     """Publish the age of the oldest recording that waits, from which an alarm is made."""
     waiting = [item.uploaded for item in recordings if item.key.startswith(layout.INPUT)]
     if waiting:
         hours = (datetime.now(UTC) - min(waiting)).total_seconds() / 3600
-        reporting.put_metrics(options, {"OldestWaitingHours": hours})
+        reporting.put_metrics(options, {deployment.METRIC_OLDEST_WAITING: hours})
 
 
 def _selection(context: Mapping[str, Any]) -> Selection:
@@ -251,7 +281,7 @@ def _selection(context: Mapping[str, Any]) -> Selection:
     if dag_run.run_type == "backfill" and dag_run.data_interval_start and dag_run.data_interval_end:
         interval = Interval(start=dag_run.data_interval_start, end=dag_run.data_interval_end)
     return Selection(
-        prefix=(context["params"]["prefix"] or "").removeprefix(layout.INPUT).lstrip("/"), interval=interval
+        prefix=(run_options_of(context).prefix or "").removeprefix(layout.INPUT).lstrip("/"), interval=interval
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,41 +11,30 @@ from airflow.providers.amazon.aws.operators.batch import BatchOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import array_job, layout, manifest, settings
+from transcription import array_job, planning, settings
 from transcription.bucket import Bucket
 from transcription.errors import PlanMissing, PlanOvertaken
+from transcription_contract import deployment, layout
 
 CLAIM = timedelta(minutes=10)
 """So long a run's manifests keep other runs off its recordings before its job is there to do it."""
 
 _NAME = "transcription-"
 _STORE_KEY = "batch_job"
-_CONTAINER = "worker"  # its name in the job definition
 
 
-def container_environment(bucket: str, manifest_prefix: str, params: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The worker's settings for this run, as Batch's `environment` of a container's overrides.
+def container_environment(bucket: str, manifest_prefix: str) -> list[dict[str, str]]:
+    """The worker's variables for this run, as Batch's `environment` of a container's overrides.
 
-    What the user did not set is not passed, so that the image's own default holds. Model and scorer are in the
-    manifests, since children may have different ones.
+    They only name the manifests, which have the run's options: ECS takes at most 8,192 characters of overrides.
     """
-    chosen = {
-        "S3_BUCKET_NAME": bucket,
-        "MANIFEST_PREFIX": manifest_prefix,
-        "HOT_WORDS": json.dumps(params["hot_words"]) if params.get("hot_words") else None,
-        "BEAM_WIDTH": params.get("beam_width"),
-        "LM_ALPHA": params.get("lm_alpha"),
-        "LM_BETA": params.get("lm_beta"),
-        "OUTPUT_FORMATS": ",".join(params.get("output_formats") or ()),
-        "CHANNELS": params.get("channels"),
-        "ALTERNATIVES": params.get("alternatives"),
-    }
-    return [{"name": name, "value": str(value)} for name, value in chosen.items() if value not in (None, "")]
+    variables = {deployment.BUCKET_VARIABLE: bucket, deployment.MANIFEST_PREFIX_VARIABLE: manifest_prefix}
+    return [{"name": name, "value": value} for name, value in variables.items()]
 
 
 def live_runs(client: Any, job_queue: str) -> set[str]:
     """Folders of the runs that have a live job in the queue (see `layout.run_folder`)."""
-    start, end = len(_NAME), -len("-") - manifest.DIGEST_LENGTH
+    start, end = len(_NAME), -len("-") - planning.DIGEST_LENGTH
     return {job["jobName"][start:end] for job in _jobs(client, job_queue, _NAME) if job["status"] in array_job.ACTIVE}
 
 
@@ -116,9 +104,9 @@ class SubmitOnce(BatchOperator):
         self.job_queue = options.job_queue
         self.job_definition = options.job_definition
         self.job_name = job_name(context["run_id"], self.plan["digest"])
-        environment = container_environment(options.bucket, self.plan["manifest_prefix"], context["params"])
+        environment = container_environment(options.bucket, self.plan["manifest_prefix"])
         self.ecs_properties_override = {
-            "taskProperties": [{"containers": [{"name": _CONTAINER, "environment": environment}]}]
+            "taskProperties": [{"containers": [{"name": deployment.CONTAINER, "environment": environment}]}]
         }
         if self.plan["children"] > 1:  # an array has two children at least
             self.array_properties = {"size": self.plan["children"]}

@@ -12,9 +12,10 @@ from airflow.sdk import BaseSensorOperator, Context
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from transcription import array_job, layout, settings
+from transcription import array_job, settings
 from transcription.bucket import Bucket
 from transcription.errors import JobFailed, PlanMissing
+from transcription_contract import layout
 
 _FAILED_LOOKS = 20  # so many in a row, and waiting gives up; the job itself goes on
 _NAMED_CHILDREN = 50

@@ -309,7 +309,7 @@ def _long(part: str, models: list[tuple[str, Model, list[float]]], rounds: int) 
 def _repeated(model: Model, base: corpus.Clip, count: int) -> Outcome:
     """The worker on a clip that is there so many times, as one recording."""
     wav = corpus.wav(np.tile(base.samples, count))
-    return ways.worker(model, {f"{count}-times.wav": wav}, interval=0.2, OUTPUT_FORMATS="json,srt,vtt")
+    return ways.worker(model, {f"{count}-times.wav": wav}, interval=0.2, output_formats=["json", "srt", "vtt"])
 
 
 def peers(effort: Effort) -> None:

@@ -32,7 +32,7 @@ def main(command: str, model: str, scorer: str) -> None:
             done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             s3.put_object(Bucket=bucket, Key=line["transcript_key"], Body=done.stdout)
             source = {"Bucket": bucket, "Key": line["source_key"]}
-            s3.copy_object(Bucket=bucket, Key=line["processed_key"], CopySource=source)
+            s3.copy_object(Bucket=bucket, Key=line["source_key"].replace("input/", "processed/", 1), CopySource=source)
             s3.delete_object(**source)
 
 

@@ -25,10 +25,12 @@ from document import machine, table, write
 
 from transcription import planning, stages
 from transcription.bucket import Bucket
-from transcription.models import IMAGES_OWN, Image, ModelRule
-from transcription.planning import Recording
+from transcription.models import Image, ModelRule
+from transcription.planning import StoredObject
 from transcription.selection import Selection
 from transcription.settings import Settings
+from transcription_contract.model_files import IMAGE_MODEL
+from transcription_contract.run_options import RunOptions
 
 COUNTS = (0, 1, 2, 1_000, 1_001, 10_000, 100_000, 1_000_000)
 MAX_INSTANCES = 10_000
@@ -73,7 +75,7 @@ def bucket(count: int) -> Bucket:
 
 def plan(count: int) -> dict[str, Any]:
     """What `plan` does between the listing and the upload of the manifests."""
-    recordings = [item for item in Selection().objects(bucket(count)) if isinstance(item, Recording)]
+    recordings = [item for item in Selection().objects(bucket(count)) if isinstance(item, StoredObject)]
     lines, _ = planning.manifest_lines(recordings)
     del recordings
     if not lines:
@@ -82,11 +84,12 @@ def plan(count: int) -> dict[str, Any]:
     children = planning.child_count(
         seconds, len(lines), max_instances=MAX_INSTANCES, audio_minutes_per_child=MINUTES_PER_CHILD
     )
-    groups, _ = ModelRule(IMAGES_OWN, Image(built_in=frozenset()), {}, lambda _choice: None).groups(lines)
+    groups, _ = ModelRule(IMAGE_MODEL, Image(built_in=frozenset()), {}, lambda _choice: None).groups(lines)
     shares = planning.shares(groups, children, max_instances=MAX_INSTANCES)
     summary = stages.summary_of(
         shares,
         seconds,
+        digest=planning.digest(stages.Manifests(shares, RunOptions())),
         prefix="child_job_input/scheduled__2026-11-23T01-00-00-00-00-0123abcd/",
         left_alone=0,
         unusable_models=[],

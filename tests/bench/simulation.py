@@ -16,8 +16,8 @@ from datetime import datetime
 from document import table
 
 from transcription import planning
-from transcription.manifest import Line
 from transcription.settings import Settings
+from transcription_contract.manifest import Recording
 
 START = 60.0  # seconds: placing the container, pulling the image
 LOAD = 1.5  # seconds: from the process's start to an engine that is ready
@@ -40,12 +40,12 @@ class Result:
     ideal: float  # vCPU-seconds of the audio alone
 
 
-def recordings(count: int) -> list[Line]:
+def recordings(count: int) -> list[Recording]:
     """Lengths as people's are: half below a minute, few up to an hour."""
     chance = random.Random(7)  # noqa: S311
     moment = datetime(2026, 11, 20)
     return [
-        Line(f"input/{number}.wav", "", int(32_000 * min(chance.lognormvariate(4, 1.5), HOUR)), moment, "")
+        Recording(f"input/{number}.wav", "", int(32_000 * min(chance.lognormvariate(4, 1.5), HOUR)), moment, "")
         for number in range(count)
     ]
 
@@ -65,12 +65,12 @@ def results(quick: bool) -> Iterator[Result]:
             yield Result(count, f"by count: {limit:,}", children, *billed(shares, 0.0), ideal)
 
 
-def own_seconds(line: Line) -> float:
+def own_seconds(line: Recording) -> float:
     """Wall seconds of a recording in a child with all its engines busy."""
     return (planning.audio_seconds(line) * RTF + OVERHEAD) / ENGINES
 
 
-def original_seconds(line: Line) -> float:
+def original_seconds(line: Recording) -> float:
     """Wall seconds of a recording alone in a child: one process a file, one engine."""
     return planning.audio_seconds(line) * RTF + ORIGINAL_LOAD
 

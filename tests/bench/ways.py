@@ -76,23 +76,22 @@ def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", loops: int = 1)
 
 
 def worker(
-    model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0, interval: float = 0, **more: str
+    model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0, interval: float = 0, **options: Any
 ) -> Outcome:
-    """`python -m transcriber` on a bucket with that audio."""
+    """`python -m transcriber` on a bucket with that audio, with these run options."""
     settings = {
         "MODEL": str(model.path),
         "SCORER": str(model.scorer or "none"),
-        "PYTHONPATH": str(ROOT / "worker_image"),
-        **more,
+        "PYTHONPATH": f"{ROOT / 'worker_image'}:{ROOT / 'plugins'}",
     }
-    return _on_bucket([str(WORKER_PYTHON), "-m", "transcriber"], settings, audio, cpus, latency, interval)
+    return _on_bucket([str(WORKER_PYTHON), "-m", "transcriber"], settings, audio, cpus, latency, interval, options)
 
 
 def original(model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0) -> Outcome:
     """The `deepspeech` command for each file."""
     command = [str(WORKER_PYTHON.with_name("deepspeech")), str(model.path), str(model.scorer or "none")]
     program = [str(WORKER_PYTHON), str(HERE / "original.py"), *command]
-    return _on_bucket(program, model.runtime, audio, cpus, latency, 0)
+    return _on_bucket(program, model.runtime, audio, cpus, latency, 0, {})
 
 
 def peer(script: str, audio: dict[str, bytes]) -> Outcome:
@@ -107,11 +106,17 @@ def peer(script: str, audio: dict[str, bytes]) -> Outcome:
 
 
 def _on_bucket(
-    command: list[str], settings: dict[str, str], audio: dict[str, bytes], cpus: str, latency: float, interval: float
+    command: list[str],
+    settings: dict[str, str],
+    audio: dict[str, bytes],
+    cpus: str,
+    latency: float,
+    interval: float,
+    options: dict[str, Any],
 ) -> Outcome:
     with s3_server(latency) as endpoint:
         lines = [_upload(endpoint, name, content) for name, content in audio.items()]
-        header = {"schema": 2, "model": None, "scorer": None}
+        header = {"schema": 3, "model": None, "scorer": None, "options": options}
         body = "".join(json.dumps(line) + "\n" for line in (header, *lines))
         _put(f"{endpoint}/bench/{MANIFESTS}0", body.encode())
         environment = {
@@ -163,7 +168,6 @@ def _upload(endpoint: str, name: str, content: bytes) -> dict[str, Any]:
     return {
         "source_key": f"input/{name}", "source_etag": etag, "source_size": len(content),
         "uploaded": "2026-11-20T12:00:00+00:00", "transcript_key": f"output/{name}",
-        "processed_key": f"processed/{name}", "failed_key": f"failed/{name}",
     }  # fmt: skip
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import array_job, layout, settings, stages
+from transcription import array_job, settings, stages
 from transcription.params import PARAMS
 from transcription.submission import SubmitOnce
+from transcription_contract import layout
 
 ENDED = ("SUCCEEDED", "FAILED")
 

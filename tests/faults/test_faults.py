@@ -169,7 +169,7 @@ def set_manifests(stage: Stage) -> None:
     for fault, body in (
         ("manifest missing", None),
         ("manifest malformed", b"input/a.wav input/b.wav\n"),
-        ("manifest of another schema", b'{"schema": 3}\n{"source": "input/a.wav"}\n'),
+        ("manifest of another schema", b'{"schema": 2}\n{"source": "input/a.wav"}\n'),
     ):
         scenario, _ = stage.alone(fault, MANIFEST, [78])
         key = f"{scenario.run.manifest_prefix}0"

@@ -24,7 +24,8 @@ import pytest
 from proxy import Call, Proxy, Reset, proxied
 from runs import Run
 
-from transcription import array_job, layout
+from transcription import array_job
+from transcription_contract import layout
 
 SUBMIT_JOB = "submitjob"  # the path's last part
 # Airflow is imported once, and each attempt is forked from there.

@@ -16,8 +16,9 @@ from injection import FaultyWorkers, WireFault, Worker
 from ledger import Ledger
 from runs import Run, wait_for_all
 
-from transcription import bucket, layout, plan_lock, planning, submission
+from transcription import bucket, plan_lock, planning, submission
 from transcription.errors import PlanLockLost, PlanOvertaken
+from transcription_contract import layout
 
 NAMES = list(TEXTS)[:6]
 DAY = timedelta(days=1)

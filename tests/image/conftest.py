@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # what stands beside this file
 
 from dockerfile import Image, build
 
+from transcription_stack import build_context
+
 PROJECT = Path(__file__).resolve().parents[2]
-CONTEXT = PROJECT / "worker_image"
 
 # Programs and data of Debian's package managers, as `dpkg -L apt dpkg` names them in Debian 12.
 PACKAGE_MANAGERS = (
@@ -53,10 +54,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build_image(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Image]:
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the image is built from, staged as for a deployment."""
+    return build_context.stage(tmp_path_factory.mktemp("context"))
+
+
+@pytest.fixture(scope="session")
+def build_image(base: Path, context: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Image]:
     """Builds a context with build arguments; packages come from those that `make` has downloaded."""
 
-    def build_image(context: Path = CONTEXT, **arguments: str) -> Image:
+    def build_image(context: Path = context, **arguments: str) -> Image:
         wheels = PROJECT / ".venv" / "wheels"
         return build(
             context,

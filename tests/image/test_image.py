@@ -19,8 +19,11 @@ from typing import Any
 import pytest
 from dockerfile import Image, StepFailedError
 
-from transcription import manifest, planning
+from transcription import planning
 from transcription.bucket import Bucket
+from transcription_contract import manifest
+from transcription_contract.manifest import Header
+from transcription_stack import build_context
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONTEXT = PROJECT / "worker_image"
@@ -59,7 +62,7 @@ def test_the_image_transcribes_a_recording_with_nothing_but_what_its_dockerfile_
     s3.create_bucket(Bucket="image")
     s3.upload_file(str(PROJECT / "tests" / "recordings" / RECORDING), "image", f"input/{RECORDING}")
     lines, _ = planning.manifest_lines(Bucket("image").objects("input/"))
-    s3.put_object(Bucket="image", Key="child_job_input/run/0", Body=manifest.to_bytes(lines))
+    s3.put_object(Bucket="image", Key="child_job_input/run/0", Body=manifest.to_bytes(Header(), lines))
     before = files(image)
 
     given = {"S3_BUCKET_NAME": "image", "MANIFEST_PREFIX": "child_job_input/run/"}
@@ -115,7 +118,7 @@ def test_nothing_of_the_build_is_left(image: Image) -> None:
 def test_a_package_that_is_not_the_locked_file_stops_the_build(
     build_image: Callable[..., Image], tmp_path: Path
 ) -> None:
-    context = shutil.copytree(CONTEXT, tmp_path / "context")
+    context = build_context.stage(tmp_path / "context")
     lock = (context / "requirements.lock").read_text()
     (context / "requirements.lock").write_text(re.sub(r"sha256:\w{64}", "sha256:" + "0" * 64, lock))
     with pytest.raises(StepFailedError, match="THESE PACKAGES DO NOT MATCH THE HASHES"):
@@ -133,7 +136,7 @@ def published(tmp_path: Path) -> Iterator[Path]:
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(files))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    context = shutil.copytree(CONTEXT, tmp_path / "context")
+    context = build_context.stage(tmp_path / "context")
     models = context / "transcriber" / "models.toml"
     published_at = r"https://github\.com/mozilla/DeepSpeech/releases/download/v0\.9\.3"
     models.write_text(re.sub(published_at, f"http://127.0.0.1:{server.server_port}", models.read_text()))

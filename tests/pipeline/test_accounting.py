@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from transcription.accounting import Evidence, Totals, outcome
-from transcription.manifest import Line
+from transcription_contract.manifest import Recording
 
 RUN = "child_job_input/run/"
-LINE = Line("input/a.wav", "new", 7, datetime(2026, 11, 20, tzinfo=UTC), "output/a")
+LINE = Recording("input/a.wav", "new", 7, datetime(2026, 11, 20, tzinfo=UTC), "output/a")
 IN_PLACE = replace(LINE, source_key="processed/a.wav")
 MADE = {
     "source-etag": "new",

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from transcription import layout, manifest, planning
+from transcription import planning
 from transcription.bucket import Bucket
-from transcription.manifest import Line
+from transcription_contract import layout, manifest
+from transcription_contract.manifest import Header, Recording
 
 RUN, OTHER = "child_job_input/run-1/", "child_job_input/other-2/"
 NOW = datetime.now(UTC)
@@ -18,7 +19,7 @@ def bucket(empty_bucket: str) -> Bucket:
     return Bucket(empty_bucket)
 
 
-def planned(bucket: Bucket, prefix: str = "input/") -> list[Line]:
+def planned(bucket: Bucket, prefix: str = "input/") -> list[Recording]:
     return planning.manifest_lines(bucket.objects(prefix))[0]
 
 
@@ -53,7 +54,7 @@ def test_a_runs_manifests_come_back_line_by_line(put: Any, bucket: Bucket, keys:
     for name in ("input/a b.wav", "input/c\n'$(id)'.wav", "input/ü.wav"):
         put(name)
     lines = planned(bucket)
-    bucket.write_manifests(RUN, [manifest.to_bytes(lines[:1]), manifest.to_bytes(lines[1:])])
+    bucket.write_manifests(RUN, [manifest.to_bytes(Header(), lines[:1]), manifest.to_bytes(Header(), lines[1:])])
     assert keys("child_job_input/") == [f"{RUN}0", f"{RUN}1"]
     assert list(bucket.manifests(RUN)) == lines
 
@@ -84,7 +85,7 @@ def test_only_a_live_or_fresh_run_claims_what_it_planned(
     put: Any, bucket: Bucket, caplog: Any, live: set[str], fresh_since: datetime, claims: bool
 ) -> None:
     put("input/a.wav")
-    body = manifest.to_bytes(planned(bucket))
+    body = manifest.to_bytes(Header(), planned(bucket))
     bucket.write_manifests(RUN, [body])
     bucket.write_manifests(OTHER, [body])
     put(layout.PLAN_LOCK, b'{"run_id": "other"}')

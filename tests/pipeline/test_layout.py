@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from transcription import layout
+from transcription_contract import layout
 
 
 @pytest.mark.parametrize("key", ["input/a.wav", "input/A.WAV", "input/x y/ä.Mp3", "input/talk.v1.flac", "input/a.mp4"])

@@ -15,17 +15,19 @@ from botocore.stub import Stubber
 
 from transcription import model_check, models, planning
 from transcription.errors import ModelUnusable, SettingError
-from transcription.manifest import Line
 from transcription.model_check import ModelCheck
-from transcription.models import IMAGES_OWN, Image, ModelChoice, ModelRule
+from transcription.models import Image, ModelRule
+from transcription_contract import model_files
+from transcription_contract.manifest import Recording
+from transcription_contract.model_files import IMAGE_MODEL, FileRole, ModelChoice
 
 DEMO = Path(__file__).resolve().parents[2] / "worker_image" / "models" / "asterisk-en"
 IMAGE = Image(built_in=frozenset({"asterisk-en", "en"}), default=ModelChoice("s3://b/default.pbmm", "en"))
 FR = ModelChoice("s3://b/models/fr/m.pbmm", "s3://b/models/fr/l.scorer")
 
 
-def line(name: str, folder: str = "input/", seconds: int = 1) -> Line:
-    return Line(f"{folder}{name}", "etag", seconds * 32_000, datetime(2026, 11, 20, tzinfo=UTC), f"output/{name}")
+def line(name: str, folder: str = "input/", seconds: int = 1) -> Recording:
+    return Recording(f"{folder}{name}", "etag", seconds * 32_000, datetime(2026, 11, 20, tzinfo=UTC), f"output/{name}")
 
 
 def rule(
@@ -110,22 +112,11 @@ def test_a_folder_whose_model_cannot_be_used_holds_up_its_own_recordings_and_the
 def test_a_folders_model_is_looked_at_once_and_only_if_a_recording_needs_it() -> None:
     looked: list[Any] = []
     folders = models.of_folders("b", ["models/fr/m.pbmm", "models/de/m.pbmm"])
-    ModelRule(IMAGES_OWN, IMAGE, folders, looked.append).groups([line("fr/a.wav"), line("fr/b.wav")])
+    ModelRule(IMAGE_MODEL, IMAGE, folders, looked.append).groups([line("fr/a.wav"), line("fr/b.wav")])
     assert looked == [ModelChoice("s3://b/models/fr/m.pbmm", None)]
 
 
-@pytest.mark.parametrize("given", [{"hot_words": {"zebra": 5}}, {"lm_alpha": 0.0}, {"lm_beta": 1.0}])
-def test_what_weighs_a_scorer_is_refused_for_a_model_without_one(given: dict[str, Any]) -> None:
-    params = {"hot_words": None, "lm_alpha": None, "lm_beta": None}
-    bare = ModelChoice("s3://b/m.pbmm", None)
-    models.check_scorers([bare], {**params, "hot_words": {}})
-    models.check_scorers([IMAGES_OWN, FR, ModelChoice("en", None)], {**params, **given})
-    for choice in (bare, ModelChoice("en", "none"), IMAGES_OWN._replace(scorer="none")):
-        with pytest.raises(SettingError, match=f"{next(iter(given))} works only with a scorer"):
-            models.check_scorers([FR, choice], {**params, **given})
-
-
-def groups_of(**hours: float) -> dict[ModelChoice, list[Line]]:
+def groups_of(**hours: float) -> dict[ModelChoice, list[Recording]]:
     return {
         ModelChoice(name, None): [line(f"{i}", seconds=360) for i in range(int(10 * n))] for name, n in hours.items()
     }
@@ -157,8 +148,8 @@ def graph() -> bytes:
     return content[start:directory]
 
 
-def fault(what: models.What, content: bytes) -> str:
-    return models.fault(what, len(content), content[: models.HEAD_BYTES], content[-models.TAIL_BYTES :])
+def fault(role: FileRole, content: bytes) -> str:
+    return model_files.fault(role, len(content), content[: model_files.HEAD_BYTES], content[-model_files.TAIL_BYTES :])
 
 
 def demo(suffix: str) -> bytes:
@@ -166,25 +157,30 @@ def demo(suffix: str) -> bytes:
 
 
 def test_models_and_scorers_are_told_by_what_they_are() -> None:
-    assert fault("model", demo("tflite")) == fault("model", demo("pbmm")) == fault("model", graph()) == ""
-    assert fault("scorer", demo("scorer")) == ""
+    assert (
+        fault(FileRole.MODEL, demo("tflite"))
+        == fault(FileRole.MODEL, demo("pbmm"))
+        == fault(FileRole.MODEL, graph())
+        == ""
+    )
+    assert fault(FileRole.SCORER, demo("scorer")) == ""
 
 
 @pytest.mark.parametrize(
-    ("what", "content", "reason"),
+    ("role", "content", "reason"),
     [
-        ("model", b"", "only 0 bytes"),
-        ("model", demo("pbmm")[:-1], "neither"),
-        ("model", demo("pbmm")[: 1 << 20], "neither"),
-        ("model", b"version https://git-lfs.github.com/spec/v1\n" * 50, "neither"),
-        ("model", b"\n\n{'a': 1}" * 500, "neither"),
-        ("model", bytes(5000), "neither"),
-        ("model", demo("scorer"), "it is a scorer"),
-        ("scorer", demo("tflite"), "no scorer inside"),
+        (FileRole.MODEL, b"", "only 0 bytes"),
+        (FileRole.MODEL, demo("pbmm")[:-1], "not that of a .tflite"),
+        (FileRole.MODEL, demo("pbmm")[: 1 << 20], "not that of a .tflite"),
+        (FileRole.MODEL, b"version https://git-lfs.github.com/spec/v1\n" * 50, "not that of a .tflite"),
+        (FileRole.MODEL, b"\n\n{'a': 1}" * 500, "not that of a .tflite"),
+        (FileRole.MODEL, bytes(5000), "not that of a .tflite"),
+        (FileRole.MODEL, demo("scorer"), "it is a scorer"),
+        (FileRole.SCORER, demo("tflite"), "not a scorer's"),
     ],
 )
-def test_what_is_none_is_told_with_the_reason(what: models.What, content: bytes, reason: str) -> None:
-    assert reason in fault(what, content)
+def test_what_is_none_is_told_with_the_reason(role: FileRole, content: bytes, reason: str) -> None:
+    assert reason in fault(role, content)
 
 
 @pytest.fixture
@@ -197,7 +193,7 @@ def test_what_is_there_and_is_one_passes(check: ModelCheck, put: Any, empty_buck
     put("models/fr/l.scorer", demo("scorer"))
     check(ModelChoice(f"s3://{empty_bucket}/models/fr/my model é.pbmm", f"s3://{empty_bucket}/models/fr/l.scorer"))
     check(ModelChoice("asterisk-en", "none"))
-    check(IMAGES_OWN)
+    check(IMAGE_MODEL)
 
 
 @pytest.mark.parametrize(
@@ -205,12 +201,16 @@ def test_what_is_there_and_is_one_passes(check: ModelCheck, put: Any, empty_buck
     [
         ("s3://{bucket}/models/x.pbmm", None, r"There is no object s3://.*/models/x\.pbmm: upload the model there"),
         ("s3://no-such-bucket/x.pbmm", None, r"There is no object s3://no-such-bucket/x\.pbmm"),
-        ("s3://{bucket}/models/page.pbmm", None, r"page\.pbmm is no model .*neither .tflite.*: upload it again"),
-        ("s3://{bucket}/models/fr.tflite", "s3://{bucket}/models/fr.tflite", "is no scorer of DeepSpeech"),
-        ("s3://", None, "'s3://' is no s3://bucket/key"),
-        ("s3://Not A Bucket!/x", None, "is no s3://bucket/key"),
-        ("klingon", None, "'klingon', which must be s3://bucket/key or built-in: asterisk-en, en"),
-        (None, "/opt/x.scorer", "The scorer is '/opt/x.scorer', which must be"),
+        (
+            "s3://{bucket}/models/page.pbmm",
+            None,
+            r"page\.pbmm is not a model .*not that of a .tflite.*: upload it again",
+        ),
+        ("s3://{bucket}/models/fr.tflite", "s3://{bucket}/models/fr.tflite", "is not a scorer of DeepSpeech"),
+        ("s3://", None, "'s3://' is not an S3 URL"),
+        ("s3://Not A Bucket!/x", None, "is not an S3 URL"),
+        ("klingon", None, "'klingon'; it must be s3://bucket/key or a built-in one: asterisk-en, en"),
+        (None, "/opt/x.scorer", "The scorer is '/opt/x.scorer'; it must be"),
     ],
 )
 def test_what_is_missing_or_is_none_is_named_with_what_to_do(
@@ -256,7 +256,7 @@ def test_trouble_of_s3_is_no_fault_of_the_model_and_left_to_a_retry(check: Model
 def test_the_deployed_job_definition_says_which_models_there_are(configured: Any) -> None:
     found = model_check.image_of(boto3.client("batch"), configured.airflow_options["transcription.job_definition"])
     assert found.built_in == {"asterisk-en", "asterisk-en-pbmm", "deepspeech-0.9.3-en"}
-    assert found.default == IMAGES_OWN
+    assert found.default == IMAGE_MODEL
 
 
 def test_the_newest_revision_of_the_job_definition_counts(configured: Any) -> None:

@@ -12,9 +12,10 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
-from transcription import layout, plan_lock
+from transcription import plan_lock
 from transcription.bucket import Bucket
 from transcription.errors import PlanLockLost
+from transcription_contract import layout
 
 LONG_AGO = timedelta(hours=1)
 

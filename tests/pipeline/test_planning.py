@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transcription import planning
-from transcription.manifest import Line
-from transcription.planning import Recording
+from transcription.planning import StoredObject
 from transcription.settings import Settings
+from transcription_contract.manifest import Recording
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SETTINGS = Settings(bucket="b", job_queue="q", job_definition="d")
 
 
-def recording(name: str, size: int = 32_000, folder: str = "input/") -> Recording:
-    return Recording(folder + name, "etag", size, NOON)
+def recording(name: str, size: int = 32_000, folder: str = "input/") -> StoredObject:
+    return StoredObject(folder + name, "etag", size, NOON)
 
 
 def transcript_keys(*names: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def test_no_two_recordings_ever_share_an_output(names: list[str]) -> None:
 
 def test_a_manifest_line_has_every_key_that_the_worker_needs() -> None:
     (line,), _ = planning.manifest_lines([recording("sub/talk.v1.wav", size=7)])
-    assert line == Line(
+    assert line == Recording(
         source_key="input/sub/talk.v1.wav",
         source_etag="etag",
         source_size=7,
@@ -88,7 +88,7 @@ def test_children_have_enough_work_and_are_no_more_than_files_or_the_limit(
     assert count == children
 
 
-def lines_of(sizes: list[int]) -> list[Line]:
+def lines_of(sizes: list[int]) -> list[Recording]:
     return planning.manifest_lines(recording(f"{i}.wav", size) for i, size in enumerate(sizes))[0]
 
 
@@ -101,7 +101,7 @@ def test_a_split_gives_every_file_to_one_child_and_no_child_nothing(sizes: list[
     assert sorted(line.source_key for share in shares for line in share) == sorted(line.source_key for line in lines)
 
 
-def work_of(share: list[Line]) -> float:
+def work_of(share: list[Recording]) -> float:
     return sum(planning.audio_seconds(line) + 2.0 for line in share)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from transcription.bucket import Bucket
-from transcription.planning import Recording, Unplanned
+from transcription.planning import StoredObject, Unplanned
 from transcription.selection import Interval, Selection
 
 DAY = Interval(start=datetime(2026, 11, 20, 1, tzinfo=UTC), end=datetime(2026, 11, 21, 1, tzinfo=UTC))
@@ -19,14 +19,14 @@ def bucket(empty_bucket: str) -> Bucket:
 
 
 def taken(selection: Selection, bucket: Bucket, **arguments: Any) -> list[str]:
-    return [item.key for item in selection.objects(bucket, **arguments) if isinstance(item, Recording)]
+    return [item.key for item in selection.objects(bucket, **arguments) if isinstance(item, StoredObject)]
 
 
 def test_a_run_takes_every_recording_under_input_and_names_what_it_leaves(put: Any, bucket: Bucket) -> None:
     for key in ("input/", "input/sub/", "input/a.wav", "input/sub/b c.MP3", "input/notes.txt", "processed/old.wav"):
         put(key, b"")
     items = list(Selection().objects(bucket))
-    assert [item.key for item in items if isinstance(item, Recording)] == ["input/a.wav", "input/sub/b c.MP3"]
+    assert [item.key for item in items if isinstance(item, StoredObject)] == ["input/a.wav", "input/sub/b c.MP3"]
     assert [item.key for item in items if isinstance(item, Unplanned)] == ["input/notes.txt"]
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import array_job, layout, manifest, planning, submission
+from transcription import array_job, planning, submission
 from transcription.bucket import Bucket
 from transcription.errors import PlanMissing, PlanOvertaken
 from transcription.submission import SubmitOnce
+from transcription_contract import layout, manifest
+from transcription_contract.manifest import Header
 
 RUN_ID = "manual__2026-11-23T06:52:46+00:00"
 PREFIX, OTHER = "child_job_input/x/", "child_job_input/y/"
@@ -86,7 +88,7 @@ def planned(put: Any, empty_bucket: str) -> Any:
         for index, name in enumerate(names):
             put(f"input/{name}.wav")
             lines, _ = planning.manifest_lines(Bucket(empty_bucket).objects(f"input/{name}.wav"))
-            bodies.append(manifest.to_bytes(lines))
+            bodies.append(manifest.to_bytes(Header(), lines))
             put(f"{prefix}{index}", bodies[-1], modified=made)
         return bodies
 
@@ -226,27 +228,9 @@ def test_of_two_live_jobs_of_one_plan_one_is_adopted_and_the_other_stopped(
     assert [job["jobId"] for job in jobs(batch, configured)] == [adopted]
 
 
-def test_what_the_user_set_reaches_the_worker_and_nothing_else_does() -> None:
-    params = {
-        "hot_words": {"voicemail": 7.5},
-        "beam_width": 100,
-        "lm_alpha": 0.0,
-        "lm_beta": None,
-        "output_formats": ["json", "srt"],
-        "channels": "separate",
-        "alternatives": 3,
-    }
-    given = {item["name"]: item["value"] for item in submission.container_environment("b", "p/", params)}
-    assert given == {
-        "S3_BUCKET_NAME": "b",
-        "MANIFEST_PREFIX": "p/",
-        "HOT_WORDS": '{"voicemail": 7.5}',
-        "BEAM_WIDTH": "100",
-        "LM_ALPHA": "0.0",
-        "OUTPUT_FORMATS": "json,srt",
-        "CHANNELS": "separate",
-        "ALTERNATIVES": "3",
-    }
+def test_a_container_learns_only_where_its_manifests_are() -> None:
+    given = {item["name"]: item["value"] for item in submission.container_environment("b", "p/")}
+    assert given == {"S3_BUCKET_NAME": "b", "MANIFEST_PREFIX": "p/"}
 
 
 @pytest.mark.parametrize("run_id", [RUN_ID, "x" * 250, "ünïcode …"])

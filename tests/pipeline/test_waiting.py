@@ -12,10 +12,12 @@ from airflow.providers.amazon.aws.hooks.batch_client import BatchClientHook
 from airflow.sdk.exceptions import TaskDeferred
 from botocore.exceptions import BotoCoreError
 
-from transcription import array_job, manifest, planning
+from transcription import array_job, planning
 from transcription.bucket import Bucket
 from transcription.errors import JobFailed, PlanMissing
 from transcription.waiting import ArrayJobSensor, ArrayJobTrigger, FileCount
+from transcription_contract import manifest
+from transcription_contract.manifest import Header
 
 PLAN: dict[str, Any] = {"manifest_prefix": "child_job_input/a-run/", "files": 2}
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -77,7 +79,7 @@ def test_the_files_that_are_done_are_counted(put: Any, s3: Any, empty_bucket: st
         put(f"input/{name}.wav")
     bucket = Bucket(empty_bucket)
     lines, _ = planning.manifest_lines(bucket.objects("input/"))
-    put(f"{PLAN['manifest_prefix']}0", manifest.to_bytes(lines[:2]))
+    put(f"{PLAN['manifest_prefix']}0", manifest.to_bytes(Header(), lines[:2]))
     count = FileCount(empty_bucket, PLAN["manifest_prefix"], 2)
     assert count() == "; 0 of 2 files done"
     for name in ("a", "c"):  # c is not of this run
@@ -92,7 +94,7 @@ def test_files_that_cannot_be_counted_are_said_to_be_and_nothing_more(configured
 def test_files_transcribed_again_in_place_are_not_counted(put: Any, empty_bucket: str) -> None:
     put("processed/a.wav")
     lines, _ = planning.manifest_lines(Bucket(empty_bucket).objects("processed/"))
-    put(f"{PLAN['manifest_prefix']}0", manifest.to_bytes(lines))
+    put(f"{PLAN['manifest_prefix']}0", manifest.to_bytes(Header(), lines))
     assert FileCount(empty_bucket, PLAN["manifest_prefix"], 1)() == ""
 
 

@@ -19,11 +19,16 @@ import boto3
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WORKER = ROOT / "worker_image"
+SOURCES = f"{ROOT / 'worker_image'}:{ROOT / 'plugins'}"
 RECORDINGS = ROOT / "tests" / "recordings"
 RUN = "child_job_input/manual__2026-11-23-ab12/"
 TEXTS = {entry["file"]: entry["text"] for entry in json.loads((RECORDINGS / "transcripts.json").read_text("utf-8"))}
 SHORT = "dictate__forhelp.wav"  # 1.7 s
+
+
+def processed_key(line: dict[str, Any]) -> str:
+    """Where the audio of a manifest's line goes."""
+    return str(line["source_key"]).replace("input/", "processed/", 1)
 
 
 def recording(name: str = SHORT) -> bytes:
@@ -91,14 +96,19 @@ class Bucket:
             "source_size": facts["ContentLength"],
             "uploaded": facts["LastModified"].isoformat(),
             "transcript_key": f"output/{stem if dot else name}",
-            "processed_key": f"processed/{name}",
-            "failed_key": f"failed/{name}",
         }
 
     def plan(self, *lines: dict[str, Any], index: int = 0, model: str | None = None, scorer: str | None = None) -> None:
-        header = {"schema": 2, "model": model, "scorer": scorer}
+        header = {"schema": 3, "model": model, "scorer": scorer, "options": {}}
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (header, *lines))
         self.s3.put_object(Bucket=self.name, Key=f"{RUN}{index}", Body=text.encode("utf-8"))
+
+    def set_options(self, **options: Any) -> None:
+        """Write run options into the header of every manifest that there is."""
+        for entry in self.s3.list_objects_v2(Bucket=self.name, Prefix=RUN).get("Contents", []):
+            first, rest = self.read(entry["Key"]).split(b"\n", 1)
+            header = json.dumps({**json.loads(first), "options": options}).encode()
+            self.s3.put_object(Bucket=self.name, Key=entry["Key"], Body=header + b"\n" + rest)
 
     def listing(self) -> list[str]:
         """Of everything but the manifests."""
@@ -127,7 +137,7 @@ class Bucket:
             "S3_BUCKET_NAME": self.name,
             "MANIFEST_PREFIX": RUN,
             "MODEL": "asterisk-en",
-            "PYTHONPATH": str(WORKER),
+            "PYTHONPATH": SOURCES,
             **settings,
         }
 
@@ -165,4 +175,4 @@ def with_limits(folder: Path, **limits: int) -> dict[str, str]:
     (folder / "sitecustomize.py").write_text(
         "from transcriber import child\n" + "".join(f"child.{name} = {value}\n" for name, value in limits.items())
     )
-    return {"PYTHONPATH": f"{folder}:{WORKER}"}
+    return {"PYTHONPATH": f"{folder}:{SOURCES}"}

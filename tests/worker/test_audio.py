@@ -20,8 +20,8 @@ from transcriber import audio
 from transcriber.audio import Audio
 from transcriber.engine import Engine, EngineSpec, load_engine
 from transcriber.errors import Rejected
-from transcriber.model_file import Kind
-from transcriber.settings import Decoding
+from transcription_contract.model_files import ModelKind
+from transcription_contract.run_options import TranscriptionOptions
 
 MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
 TEXT = "after the tone say your temporary message and then press the pound key"
@@ -50,7 +50,7 @@ def rejection(content: bytes) -> Rejected:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return load_engine(EngineSpec(f"{MODEL}.tflite", Kind.TFLITE, f"{MODEL}.scorer", Decoding()))
+    return load_engine(EngineSpec(f"{MODEL}.tflite", ModelKind.TFLITE, f"{MODEL}.scorer", TranscriptionOptions()))
 
 
 def heard(engine: Engine, samples: np.ndarray) -> str:

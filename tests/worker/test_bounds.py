@@ -24,10 +24,10 @@ from transcriber.child import AHEAD_FILES, DELIVERIES, MEMORY_BYTES, Asked, Chil
 from transcriber.decoder import Batch
 from transcriber.engine import Recognition, Word
 from transcriber.formats import CONTENT_TYPES, render
-from transcriber.manifest import Recording
 from transcriber.pool import TimedRecognition
 from transcriber.samples import Piece
 from transcriber.transcript import Transcript
+from transcription_contract.manifest import Recording
 
 MEBI = 1 << 20
 

@@ -23,16 +23,16 @@ from transcriber.cpus import available_cpus
 from transcriber.decoder import Decoder
 from transcriber.engine import READINGS, EngineSpec, load_engine, words_of
 from transcriber.errors import ConfigError, Rejected, TemporaryError
-from transcriber.model_file import Kind
 from transcriber.models import File, Model
 from transcriber.pool import Engines
-from transcriber.settings import Decoding, read_settings
 from transcriber.worker import engine_spec
+from transcription_contract.model_files import ModelKind
+from transcription_contract.run_options import TranscriptionOptions
 
 MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
-SPEC = EngineSpec(f"{MODEL}.tflite", Kind.TFLITE, f"{MODEL}.scorer", Decoding())
+SPEC = EngineSpec(f"{MODEL}.tflite", ModelKind.TFLITE, f"{MODEL}.scorer", TranscriptionOptions())
 # Without its scorer an engine is busy long enough to be hit.
-SLOW = EngineSpec(f"{MODEL}.tflite", Kind.TFLITE, None, Decoding())
+SLOW = EngineSpec(f"{MODEL}.tflite", ModelKind.TFLITE, None, TranscriptionOptions())
 TEXT = "after the tone say your temporary message and then press the pound key"
 
 
@@ -155,11 +155,10 @@ def test_less_than_one_window_of_sound_is_no_words_and_no_crash(samples: int) ->
     assert load_engine(SPEC).transcribe(speech()[:samples]).words == []
 
 
-@pytest.mark.parametrize(("formats", "readings"), [("srt,vtt", 1), ("srt,json", READINGS)])
-def test_other_readings_are_asked_for_only_if_the_json_tells_them(formats: str, readings: int) -> None:
-    needed = {"S3_BUCKET_NAME": "b", "MANIFEST_PREFIX": "p", "MODEL": "m", "OUTPUT_FORMATS": formats}
-    model = Model(File("m", Path(f"{MODEL}.tflite"), ""), Kind.TFLITE, None, None)
-    assert engine_spec(model, read_settings(needed)).readings == readings
+@pytest.mark.parametrize(("formats", "readings"), [(("srt", "vtt"), 1), (("srt", "json"), READINGS)])
+def test_other_readings_are_asked_for_only_if_the_json_tells_them(formats: tuple[str, ...], readings: int) -> None:
+    model = Model(File("m", Path(f"{MODEL}.tflite"), ""), ModelKind.TFLITE, None, None)
+    assert engine_spec(model, TranscriptionOptions(output_formats=formats)).readings == readings
 
 
 def test_one_reading_has_the_same_words_and_no_margins() -> None:
@@ -172,22 +171,22 @@ def test_one_reading_has_the_same_words_and_no_margins() -> None:
 @pytest.mark.parametrize(
     ("model", "kind", "scorer"),
     [
-        ("cut", Kind.TFLITE, None),
-        ("cut", Kind.PBMM, None),
-        ("whole", Kind.TFLITE, "cut"),
+        ("cut", ModelKind.TFLITE, None),
+        ("cut", ModelKind.PBMM, None),
+        ("whole", ModelKind.TFLITE, "cut"),
     ],
 )
 def test_a_damaged_model_or_scorer_is_named_with_what_is_wrong(
-    model: str, kind: Kind, scorer: str | None, tmp_path: Path
+    model: str, kind: ModelKind, scorer: str | None, tmp_path: Path
 ) -> None:
     path = MODEL.with_suffix(f".{kind.value}")
     if model == "cut":
         content = path.read_bytes()
         path = tmp_path / "model"
-        path.write_bytes(content[:2000] if kind is Kind.TFLITE else content[:-4000] + content[-100:])
+        path.write_bytes(content[:2000] if kind is ModelKind.TFLITE else content[:-4000] + content[-100:])
     if scorer:
         (tmp_path / "scorer").write_bytes(MODEL.with_suffix(".scorer").read_bytes()[:2000])
-    spec = EngineSpec(str(path), kind, str(tmp_path / "scorer") if scorer else None, Decoding())
+    spec = EngineSpec(str(path), kind, str(tmp_path / "scorer") if scorer else None, TranscriptionOptions())
     with Engines(spec, 1) as engines, pytest.raises(ConfigError) as caught:
         engines.facts()
     assert str(tmp_path) in str(caught.value)

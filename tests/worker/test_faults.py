@@ -48,7 +48,8 @@ def long_recording(minutes: float) -> bytes:
 def test_a_worker_killed_after_any_step_is_completed_by_the_next_one(step: str, bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.plan(bucket.put("call.wav"))
-    with bucket.worker(OUTPUT_FORMATS="json", AWS_ENDPOINT_URL=address) as worker:
+    bucket.set_options(output_formats=["json"])
+    with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
 
         def kill(call: Call) -> None:
             if f"{call.method} {call.key}" == step:
@@ -64,7 +65,8 @@ def test_a_worker_killed_after_any_step_is_completed_by_the_next_one(step: str, 
 
     proxy.after = lambda call: None
     proxy.calls.clear()
-    run = bucket.run(OUTPUT_FORMATS="json", AWS_ENDPOINT_URL=address)
+    bucket.set_options(output_formats=["json"])
+    run = bucket.run(AWS_ENDPOINT_URL=address)
     assert run.code == 0, run
     assert bucket.listing() == FINISHED
     assert bucket.text("output/call") == "press zero for help"
@@ -93,7 +95,8 @@ def test_a_worker_killed_while_it_rejects_is_completed_by_the_next_one(step: str
 def test_outputs_are_put_before_the_copy_and_the_copy_before_the_deletion(bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.plan(bucket.put("call.wav"))
-    assert bucket.run(OUTPUT_FORMATS="json,srt,vtt", AWS_ENDPOINT_URL=address).code == 0
+    bucket.set_options(output_formats=["json", "srt", "vtt"])
+    assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
     writes = [(call.step, call.key) for call in proxy.calls if call.method in ("PUT", "DELETE")]
     assert writes == [
         ("put output", "output/call.json"),
@@ -114,7 +117,8 @@ def test_a_run_again_with_other_settings_transcribes_again(bucket: Bucket) -> No
     assert bucket.run().code == 0
     assert bucket.facts("output/call")["LastModified"] == first["LastModified"]
     time.sleep(1)  # S3's times are in seconds
-    assert bucket.run(BEAM_WIDTH="100").code == 0
+    bucket.set_options(beam_width=100)
+    assert bucket.run().code == 0
     assert bucket.facts("output/call")["LastModified"] > first["LastModified"]
     assert bucket.facts("output/call")["Metadata"]["settings"] != first["Metadata"]["settings"]
 
@@ -122,15 +126,18 @@ def test_a_run_again_with_other_settings_transcribes_again(bucket: Bucket) -> No
 def test_a_recording_is_done_again_only_if_a_wanted_output_is_missing(bucket: Bucket) -> None:
     line = bucket.put("call.wav")
     bucket.plan(line)
-    assert bucket.run(OUTPUT_FORMATS="json,srt").code == 0
+    bucket.set_options(output_formats=["json", "srt"])
+    assert bucket.run().code == 0
     words = bucket.text("output/call")
     made = bucket.facts("output/call")["Metadata"]
     bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"untouched", Metadata=made)
     bucket.s3.delete_object(Bucket=bucket.name, Key="output/call.json")
     bucket.plan({**line, "source_key": "processed/call.wav"})
-    assert bucket.run(OUTPUT_FORMATS="srt").code == 0
+    bucket.set_options(output_formats=["srt"])
+    assert bucket.run().code == 0
     assert bucket.text("output/call") == "untouched", "all that is wanted was there"
-    assert bucket.run(OUTPUT_FORMATS="json,srt").code == 0
+    bucket.set_options(output_formats=["json", "srt"])
+    assert bucket.run().code == 0
     assert bucket.text("output/call") == words
     assert json.loads(bucket.read("output/call.json"))["text"] == words
 

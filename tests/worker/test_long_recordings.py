@@ -175,7 +175,8 @@ def test_a_long_recording_has_all_its_words_in_order_at_their_times(bucket: Buck
     samples, phrases = put_together(in_turn([*TEXTS] * 2, channels=1))
     assert len(samples) > 150 * RATE
     bucket.plan(bucket.put("long.flac", encoded(samples, "flac", "flac")))
-    run = bucket.run(OUTPUT_FORMATS="json,srt,vtt", **with_limits(tmp_path, PROGRESS_SECONDS=0))
+    bucket.set_options(output_formats=["json", "srt", "vtt"])
+    run = bucket.run(**with_limits(tmp_path, PROGRESS_SECONDS=0))
     assert run.code == 0, run
     told = [event["audio_seconds"] for event in run.events if event["event"] == "hearing"]
     assert len(told) >= 2
@@ -193,7 +194,8 @@ def test_three_hours_of_mostly_silence_have_their_words_at_their_times(bucket: B
     places = [("vm-rec-temp.wav", 0, 1), ("agent-pass.wav", 5_399.5, 1), ("digits00.wav", 10_780, 1)]
     samples, phrases = put_together(places)
     bucket.plan(bucket.put("day.flac", encoded(samples, "flac", "flac")))
-    run = bucket.run(OUTPUT_FORMATS="json")
+    bucket.set_options(output_formats=["json"])
+    run = bucket.run()
     assert run.code == 0, run
     document = json.loads(bucket.read("output/day.json"))
     assert document["duration"] == pytest.approx(len(samples) / RATE, abs=0.01)
@@ -206,7 +208,8 @@ def test_a_long_call_has_all_the_words_of_each_channel_in_order_at_their_times(b
     both_at_once = [("queue-periodic-announce.wav", at, 1), ("vm-rec-temp.wav", at + 1, 2)]
     samples, phrases = put_together([*places, *both_at_once])
     bucket.plan(bucket.put("call.flac", encoded(samples, "flac", "flac", layout="stereo")))
-    run = bucket.run(OUTPUT_FORMATS="json,srt,vtt", CHANNELS="separate")
+    bucket.set_options(output_formats=["json", "srt", "vtt"], channels="separate")
+    run = bucket.run()
     assert run.code == 0, run
     assert bucket.text("output/call").split("\n") == [f"Channel {phrase.channel}: {phrase.text}" for phrase in phrases]
     document = json.loads(bucket.read("output/call.json"))

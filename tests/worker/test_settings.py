@@ -1,26 +1,25 @@
-"""Settings, manifests and models are checked before any work, with one clear message."""
+"""The worker checks settings, options and models before any work, with one clear message."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzzing import bounded
 from harness import ROOT, Bucket
-from hypothesis import given
-from hypothesis import strategies as st
 
 from transcriber import models, storage
 from transcriber.errors import ConfigError
-from transcriber.manifest import Manifest, Recording, parse_manifest
-from transcriber.model_file import Kind, alphabet_of, model_kind, scorer_fault
-from transcriber.models import fetch, find_model
+from transcriber.model_file import alphabet_of, model_kind, scorer_fault
+from transcriber.models import fetch, find_model, usable_options
 from transcriber.settings import read_settings
 from transcriber.worker import with_model_of
+from transcription_contract import run_options
+from transcription_contract.manifest import Header
+from transcription_contract.model_files import ModelChoice, ModelKind
+from transcription_contract.run_options import TranscriptionOptions
 
 DEMO = ROOT / "worker_image" / "models" / "asterisk-en"
 NEEDED = {"S3_BUCKET_NAME": "audio", "MANIFEST_PREFIX": "child_job_input/run/", "MODEL": "asterisk-en"}
@@ -35,53 +34,20 @@ def refusal(**given: str) -> str:
 
 def test_only_bucket_manifest_and_model_must_be_set_and_empty_means_absent() -> None:
     plain = read_settings(NEEDED)
-    assert read_settings({**NEEDED, "BEAM_WIDTH": "", "HOT_WORDS": " ", "OUTPUT_FORMATS": "", "SCORER": ""}) == plain
+    assert read_settings({**NEEDED, "SCORER": "", "AWS_BATCH_JOB_ARRAY_INDEX": " "}) == plain
     assert plain.manifest_key == "child_job_input/run/0"
-    assert plain.formats == ()
+    assert read_settings({**NEEDED, "AWS_BATCH_JOB_ARRAY_INDEX": "12"}).manifest_key == "child_job_input/run/12"
     for name in NEEDED:
         with pytest.raises(ConfigError, match=name):
             read_settings({**NEEDED, name: ""})
 
 
-def test_all_settings_are_read() -> None:
-    found = read_settings(
-        {
-            **NEEDED,
-            "AWS_BATCH_JOB_ARRAY_INDEX": "12",
-            "BEAM_WIDTH": "100",
-            "LM_ALPHA": "0.9",
-            "LM_BETA": "-1.2",
-            "HOT_WORDS": '{"zebra": 7.5, "café": -2}',
-            "OUTPUT_FORMATS": "vtt, JSON,txt",
-            "CHANNELS": "Separate",
-            "ALTERNATIVES": "10",
-        }
-    )
-    assert found.manifest_key == "child_job_input/run/12"
-    assert found.decoding.beam_width == 100
-    assert (found.decoding.lm_alpha, found.decoding.lm_beta) == (0.9, -1.2)
-    assert found.decoding.hot_words == {"zebra": 7.5, "café": -2.0}
-    assert found.formats == ("json", "vtt")
-    assert (found.decoding.channels, found.decoding.alternatives) == ("separate", 10)
-
-
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("BEAM_WIDTH", "0", "1 to 10000"),
-        ("BEAM_WIDTH", "wide", "1 to 10000"),
-        ("BEAM_WIDTH", "1.5", "1 to 10000"),
-        ("BEAM_WIDTH", "9" * 5000, "1 to 10000"),
         ("AWS_BATCH_JOB_ARRAY_INDEX", "-1", "0 to 9999"),
-        ("LM_ALPHA", "nan", "0 to 10"),
-        ("LM_BETA", "11", "-10 to 10"),
-        ("OUTPUT_FORMATS", "json,docx", "json, srt, vtt"),
-        ("CHANNELS", "left", "mixed or separate"),
-        ("ALTERNATIVES", "11", "0 to 10"),
-        ("HOT_WORDS", "zebra", "JSON object"),
-        ("HOT_WORDS", "[" * 100_000, "JSON object"),
-        ("HOT_WORDS", '{"zebra": "very"}', "-100 to 100"),
-        ("HOT_WORDS", '{"zebra": 1e9}', "-100 to 100"),
+        ("AWS_BATCH_JOB_ARRAY_INDEX", "10000", "0 to 9999"),
+        ("AWS_BATCH_JOB_ARRAY_INDEX", "9" * 5000, "0 to 9999"),
         ("MODEL", "klingon", "asterisk-en"),
         ("SCORER", "/no/such/file", "s3://bucket/key"),
         ("MODELS_DIR", "/nowhere", "does not carry it"),
@@ -93,33 +59,28 @@ def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(name: str, 
     assert name in message or name == "MODELS_DIR"
 
 
-def test_settings_that_need_each_other_are_refused_alone() -> None:
-    assert "together" in refusal(LM_ALPHA="1")
-    assert "none is set" in refusal(LM_ALPHA="1", LM_BETA="1", SCORER="none")
+def demo_model(**given: str) -> models.Model:
+    return find_model(read_settings({**NEEDED, **given}), storage.Bucket("audio"), Path("/nowhere"))
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        ({"hello world": 5}, "without spaces"),
-        ({"": 5}, "without spaces"),
-        ({"naïve": 5}, "'ï'"),
-        ({"Zebra": 5}, "'Z'"),
-    ],
-)
-def test_hot_words_that_cannot_work_are_refused_with_the_reason(words: Mapping[str, int], reason: str) -> None:
-    message = refusal(HOT_WORDS=json.dumps(words))
-    assert reason in message
-    assert "HOT_WORDS" in message
+@pytest.mark.parametrize("options", [{"hot_words": {"zebra": 5}}, {"lm_alpha": 1, "lm_beta": 1}])
+def test_an_option_that_weighs_a_scorer_is_refused_without_one(options: dict[str, Any]) -> None:
+    given = run_options.parse(TranscriptionOptions, options)
+    assert usable_options(given, demo_model()) == given
+    with pytest.raises(ConfigError, match=r"works only with a scorer"):
+        usable_options(given, demo_model(SCORER="none"))
 
 
-def test_hot_words_without_a_scorer_are_refused() -> None:
-    assert "only with a scorer" in refusal(HOT_WORDS='{"zebra": 5}', SCORER="none")
+def test_a_hot_word_that_the_alphabet_lacks_is_left_out_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    words = {"zebra": 5.0, "Zebra": 5.0, "naïve": 5.0}
+    assert usable_options(TranscriptionOptions(hot_words=words), demo_model()).hot_words == {"zebra": 5.0}
+    assert json.loads(capsys.readouterr().out)["words"] == ["Zebra", "naïve"]
 
 
-def test_hot_words_change_what_is_heard(bucket: Bucket) -> None:
+def test_hot_words_change_the_words_of_the_transcript(bucket: Bucket) -> None:
     bucket.plan(bucket.put("call.wav"))
-    assert bucket.run(HOT_WORDS='{"four": 20}').code == 0
+    bucket.set_options(hot_words={"four": 20, "Four": 20})
+    assert bucket.run().code == 0
     assert "four" in bucket.text("output/call"), "without it the text is: press zero for help"
 
 
@@ -130,7 +91,7 @@ def test_a_models_alphabet_is_read_from_its_file(suffix: str) -> None:
 
 
 def test_a_models_kind_is_told_by_its_content(tmp_path: Path) -> None:
-    for kind in (Kind.TFLITE, Kind.PBMM):
+    for kind in (ModelKind.TFLITE, ModelKind.PBMM):
         misnamed = tmp_path / "model.bin"
         misnamed.write_bytes((DEMO / f"asterisk-en.{kind.value}").read_bytes())
         assert model_kind(misnamed) is kind
@@ -141,9 +102,9 @@ def test_a_models_kind_is_told_by_its_content(tmp_path: Path) -> None:
     [
         (b"", "0 bytes"),
         (b"<html>404</html>", "16 bytes"),
-        (b"version https://git-lfs.github.com/spec/v1\n" * 50, "neither"),
-        (bytes(5000), "neither"),
-        (b"mmap lm http://kheafield.com/code format version 5\n" * 50, "SCORER"),
+        (b"version https://git-lfs.github.com/spec/v1\n" * 50, "not that of a .tflite"),
+        (bytes(5000), "not that of a .tflite"),
+        (b"mmap lm http://kheafield.com/code format version 5\n" * 50, "it is a scorer"),
     ],
 )
 def test_a_file_that_is_no_model_is_refused_before_any_engine(content: bytes, reason: str, tmp_path: Path) -> None:
@@ -235,58 +196,24 @@ def test_a_model_is_fetched_only_with_the_right_checksum(published: dict[str, An
     assert found.scorer.sha256 == right["scorer"]
 
 
-CONTRACT = (ROOT / "tests" / "contract" / "manifest.jsonl").read_bytes()
+LINE = {
+    "source_key": "input/talk.wav",
+    "source_etag": "5d41402abc4b2a76b9719d911017c592",
+    "source_size": 48044,
+    "uploaded": "2026-11-22T22:14:05+00:00",
+    "transcript_key": "output/talk",
+}
 
 
-def test_the_manifest_of_the_contract_is_read() -> None:
-    manifest = parse_manifest(CONTRACT)
-    header, *lines = (json.loads(line) for line in CONTRACT.decode("utf-8").splitlines())
-    assert {"schema": 2, "model": manifest.model, "scorer": manifest.scorer} == header
-    assert [vars(recording) for recording in manifest.recordings] == lines
-    assert [recording.in_place for recording in manifest.recordings] == [False] * 5 + [True]
-
-
-HEADER: dict[str, Any] = {"schema": 2, "model": None, "scorer": None}
-LINE: dict[str, Any] = json.loads(CONTRACT.split(b"\n")[1])
-
-
-def body(*entries: Any, header: Any = HEADER) -> bytes:
-    return "\n".join(map(json.dumps, (header, *entries))).encode()
-
-
-@pytest.mark.parametrize(
-    ("manifest", "reason"),
-    [
-        (b"", "Line 1"),
-        (b"input/a.wav\ninput/b.wav\n", "Line 1"),
-        (json.dumps({"schema": 1, **LINE}).encode(), "schema 1, and this worker reads schema 2"),
-        (body(LINE, header={**HEADER, "schema": 3}), "schema 3"),
-        (json.dumps(LINE).encode(), "schema None"),
-        (body(LINE, header={**HEADER, "model": 7}), "model must be a text"),
-        (body(LINE, header={**HEADER, "scorer": ""}), "scorer must be a text"),
-        (body(), "no recordings"),
-        (b"[]", "no JSON object"),
-        (body([]), "Line 2 .* no JSON object"),
-        (b"\xff\xfe{}", "Line 1"),
-        (b"[" * 200_000, "Line 1"),
-        (body({key: LINE[key] for key in LINE if key != "failed_key"}), "failed_key is missing"),
-        (body({**LINE, "source_size": "1"}), "source_size"),
-        (body({**LINE, "source_size": -1}), "source_size"),
-        (body({**LINE, "source_etag": '"abc"'}), "without quotes"),
-        (body({**LINE, "source_key": ""}), "source_key"),
-        (body({**LINE, "source_key": "\ud800"}), "Line 2"),
-        (body({**LINE, "transcript_key": LINE["source_key"]}), "overwrite"),
-        (body(LINE, LINE), "share the source_key"),
-    ],
-)
-def test_a_manifest_that_is_none_is_refused_with_its_line(manifest: bytes, reason: str) -> None:
-    with pytest.raises(ConfigError, match=reason):
-        parse_manifest(manifest)
+def body(*entries: Any, **header: Any) -> bytes:
+    first = {"schema": 3, "model": None, "scorer": None, "options": {}, **header}
+    return "\n".join(map(json.dumps, (first, *entries))).encode()
 
 
 def test_a_model_that_the_manifest_names_takes_its_own_scorer_and_not_the_environments(bucket: Bucket) -> None:
     bucket.plan(bucket.put("call.wav"), model="asterisk-en-pbmm")
-    assert bucket.run(MODEL="asterisk-en", SCORER="none", OUTPUT_FORMATS="json").code == 0
+    bucket.set_options(output_formats=["json"])
+    assert bucket.run(MODEL="asterisk-en", SCORER="none").code == 0
     made = json.loads(bucket.read("output/call.json"))
     entry = models.built_in_models()["asterisk-en-pbmm"]
     assert made["model"] == {"name": "asterisk-en-pbmm", "sha256": entry["model"]["sha256"]}
@@ -299,7 +226,8 @@ def test_a_model_in_s3_is_used_whatever_its_name(suffix: str, name: str, bucket:
         bucket.s3.put_object(Bucket=bucket.name, Key=f"models/{key}", Body=(DEMO / f"asterisk-en.{kind}").read_bytes())
     folder = f"s3://{bucket.name}/models"
     bucket.plan(bucket.put("call.wav"), model=f"{folder}/{name}", scorer=f"{folder}/l.scorer")
-    assert bucket.run(OUTPUT_FORMATS="json").code == 0
+    bucket.set_options(output_formats=["json"])
+    assert bucket.run().code == 0
     assert bucket.text("output/call") == "press zero for help"
     made = json.loads(bucket.read("output/call.json"))
     digest = hashlib.sha256((DEMO / f"asterisk-en.{suffix}").read_bytes()).hexdigest()
@@ -318,44 +246,22 @@ def test_a_model_in_s3_is_used_whatever_its_name(suffix: str, name: str, bucket:
 def test_what_the_manifest_leaves_open_the_environment_says(
     model: str | None, scorer: str | None, used: tuple[str, str | None]
 ) -> None:
-    found = with_model_of(Manifest(model, scorer, []), read_settings({**NEEDED, "SCORER": "none"}))
+    found = with_model_of(Header(ModelChoice(model, scorer)), read_settings({**NEEDED, "SCORER": "none"}))
     assert (found.model, found.scorer) == used
-
-
-@pytest.mark.fuzz
-@bounded(200)
-@given(
-    st.one_of(
-        st.binary(max_size=300),
-        st.dictionaries(
-            st.sampled_from([*LINE, *HEADER]),
-            st.one_of(
-                st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2)
-            ),
-        ).map(lambda changes: body({**LINE, **changes}, header={**HEADER, **changes})),
-    )
-)
-def test_any_manifest_is_read_or_refused_and_nothing_else(manifest: bytes) -> None:
-    try:
-        recordings = parse_manifest(manifest).recordings
-    except ConfigError:
-        return
-    assert recordings
-    for recording in recordings:
-        assert isinstance(recording, Recording)
-        assert recording.source_key
-        assert recording.source_size >= 0
 
 
 @pytest.mark.parametrize(
     ("given", "manifest", "reason"),
     [
         ({}, None, "There is no manifest"),
-        ({}, b"input/a b.wav\n", "Line 1 of the manifest"),
+        ({}, b"input/a b.wav\n", "line 1 of the manifest"),
         ({"S3_BUCKET_NAME": "no-such-bucket-anywhere"}, None, "bucket"),
-        ({"BEAM_WIDTH": "-5"}, body(LINE), "BEAM_WIDTH is '-5'"),
-        ({"MODEL": str(DEMO / "alphabet.txt")}, body(LINE), "no DeepSpeech model"),
-        ({"MODEL": str(DEMO / "asterisk-en.scorer")}, body(LINE), "belongs into SCORER"),
+        ({}, body(LINE, options={"beam_width": -5}), "beam_width is -5"),
+        ({}, body(LINE, options={"beem_width": 5}), "Did you mean 'beam_width'"),
+        ({}, body(LINE, schema=2), "reads schema 3"),
+        ({}, body(), "names no recordings"),
+        ({"MODEL": str(DEMO / "alphabet.txt")}, body(LINE), "not a DeepSpeech model"),
+        ({"MODEL": str(DEMO / "asterisk-en.scorer")}, body(LINE), "it is a scorer"),
     ],
 )
 def test_the_worker_ends_with_78_and_one_sentence_for_what_no_retry_can_cure(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soxr
-from harness import RECORDINGS, ROOT, TEXTS, Bucket, aws_environment, recording
+from harness import RECORDINGS, ROOT, TEXTS, Bucket, aws_environment, processed_key, recording
 from sounds import RATE, encoded, speech, stereo, wav
 
 from transcriber import pool, storage
@@ -20,11 +20,12 @@ from transcriber.child import Child
 from transcriber.decoder import Decoder
 from transcriber.delivery import Delivery, Making
 from transcriber.engine import Recognition, Word
-from transcriber.manifest import parse_manifest
 from transcriber.models import find_model
 from transcriber.pool import EngineFacts, Engines, TimedRecognition
 from transcriber.settings import read_settings
 from transcriber.worker import engine_spec
+from transcription_contract import manifest
+from transcription_contract.run_options import TranscriptionOptions
 
 SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
 
@@ -40,7 +41,8 @@ def done(endpoint: str) -> Any:
             for name in TEXTS
         ]
         bucket.plan(*lines)
-        run = bucket.run(OUTPUT_FORMATS="json,srt,vtt")
+        bucket.set_options(output_formats=["json", "srt", "vtt"])
+        run = bucket.run()
         yield bucket, run, lines
 
 
@@ -56,12 +58,12 @@ def test_every_recording_is_moved_to_processed_unchanged(done: Any) -> None:
     assert not [key for key in bucket.listing() if key.startswith(("input/", "failed/"))]
     for line in lines:
         name = line["source_key"].split("/")[1]
-        assert bucket.read(line["processed_key"]) == (RECORDINGS / name).read_bytes()
+        assert bucket.read(processed_key(line)) == (RECORDINGS / name).read_bytes()
 
 
 def test_a_processed_copy_keeps_the_users_metadata_and_says_where_it_came_from(done: Any) -> None:
     bucket, _, lines = done
-    facts = bucket.facts(lines[0]["processed_key"])
+    facts = bucket.facts(processed_key(lines[0]))
     assert facts["ContentType"] == "audio/x-wav"
     assert facts["Metadata"] == {
         "speaker": "allison",
@@ -127,7 +129,8 @@ def test_alternatives_are_the_next_best_readings_and_change_nothing_else(done: A
     plain, _, _ = done
     name = "vm-rec-temp"
     bucket.plan(bucket.put(f"{name}.wav", recording(f"{name}.wav")))
-    run = bucket.run(OUTPUT_FORMATS="json", ALTERNATIVES="3")
+    bucket.set_options(output_formats=["json"], alternatives=3)
+    run = bucket.run()
     assert run.code == 0, run
     document = json.loads(bucket.read(f"output/{name}.json"))
     assert_fits_the_schema([document])
@@ -152,10 +155,12 @@ def test_separate_channels_fit_the_schema_and_are_another_result_than_mixed_ones
     both = stereo(speech("vm-leavemsg.wav"), np.concatenate([np.zeros(3 * RATE, np.int16), speech("vm-tocallnum.wav")]))
     line = bucket.put("call.mp3", encoded(both, "mp3", "libmp3lame", 44100, "stereo"))
     bucket.plan(line)
-    assert bucket.run(OUTPUT_FORMATS="json").code == 0
+    bucket.set_options(output_formats=["json"])
+    assert bucket.run().code == 0
     mixed = json.loads(bucket.read("output/call.json"))
-    bucket.plan({**line, "source_key": line["processed_key"]})
-    assert bucket.run(OUTPUT_FORMATS="json", CHANNELS="separate").code == 0
+    bucket.plan({**line, "source_key": processed_key(line)})
+    bucket.set_options(output_formats=["json"], channels="separate")
+    assert bucket.run().code == 0
     separate = json.loads(bucket.read("output/call.json"))
     assert_fits_the_schema([mixed, separate])
     left, right = TEXTS["vm-leavemsg.wav"], TEXTS["vm-tocallnum.wav"]
@@ -169,7 +174,8 @@ def test_separate_channels_fit_the_schema_and_are_another_result_than_mixed_ones
 
 def test_a_recording_of_one_channel_reads_the_same_when_channels_are_separate(bucket: Bucket) -> None:
     bucket.plan(bucket.put("call.wav"))
-    assert bucket.run(OUTPUT_FORMATS="json,srt,vtt", CHANNELS="separate").code == 0
+    bucket.set_options(output_formats=["json", "srt", "vtt"], channels="separate")
+    assert bucket.run().code == 0
     assert bucket.text("output/call") == "press zero for help"
     assert "Channel" not in bucket.text("output/call.srt") + bucket.text("output/call.vtt")
     document = json.loads(bucket.read("output/call.json"))
@@ -232,14 +238,16 @@ def test_recordings_are_resampled_to_the_models_own_rate(bucket: Bucket) -> None
     slow = soxr.resample(speech("vm-leavemsg.wav"), 1, 2, quality="VHQ")  # half as fast, an octave lower
     line = bucket.put("fast.wav", recording("vm-leavemsg.wav"))
     bucket.plan(line, model="asterisk-en-pbmm")
-    assert bucket.run(OUTPUT_FORMATS="json").code == 0
+    bucket.set_options(output_formats=["json"])
+    assert bucket.run().code == 0
     bucket.plan(
         bucket.put("8000.wav", wav(slow[::2], 8000)),
         bucket.put("44100.wav", encoded(slow, "wav", "pcm_s16le", 44_100, "stereo")),
         model=f"s3://{bucket.name}/models/phone/model.pbmm",
         scorer="asterisk-en",
     )
-    run = bucket.run(OUTPUT_FORMATS="json")
+    bucket.set_options(output_formats=["json"])
+    run = bucket.run()
     assert run.code == 0, run
     assert next(event["sample_rate"] for event in run.events if event["event"] == "started") == 8000
     fast = json.loads(bucket.read("output/fast.json"))
@@ -276,18 +284,19 @@ def test_the_two_channels_of_a_call_keep_two_engines_busy(
 ) -> None:
     monkeypatch.setattr(pool, "IsolatedProcess", Both)
     line = bucket.put("call.wav", wav(stereo(speech("vm-leavemsg.wav"), speech("vm-tocallnum.wav")), channels=2))
-    settings = read_settings(bucket.environment(CHANNELS="separate"))
+    settings = read_settings(bucket.environment())
+    options = TranscriptionOptions(channels="separate")
     place = storage.Bucket(bucket.name)
     model = find_model(settings, place, tmp_path)
-    making = Making(settings.manifest_prefix, "none", model, settings.decoding, settings.formats)
+    making = Making(settings.manifest_prefix, "none", model, options)
     bucket.plan(line)
-    recordings = parse_manifest(place.read(settings.manifest_key)).recordings
-    with Decoder() as decoder, Engines(engine_spec(model, settings), 2) as engines:
+    _, recordings = manifest.read(place.read(settings.manifest_key))
+    with Decoder() as decoder, Engines(engine_spec(model, options), 2) as engines:
         child = Child(
             bucket=place, delivery=Delivery(place, making), decoder=decoder, engines=engines,
             sample_rate=RATE, separate=True, width=2, scratch=tmp_path,
         )  # fmt: skip
-        assert child.transcribe(recordings) == 0
+        assert child.transcribe(list(recordings)) == 0
     assert bucket.text("output/call") == "Channel 1: heard\nChannel 2: heard"
 
 
@@ -298,7 +307,8 @@ def test_a_model_and_scorer_from_s3_are_used_and_named(bucket: Bucket) -> None:
         bucket.s3.put_object(Bucket=bucket.name, Key=f"models/phone/own.{suffix}", Body=body)
     bucket.plan(bucket.put("call.wav"))
     uri = f"s3://{bucket.name}/models/phone/own"
-    run = bucket.run(MODEL=f"{uri}.tflite", SCORER=f"{uri}.scorer", OUTPUT_FORMATS="json")
+    bucket.set_options(output_formats=["json"])
+    run = bucket.run(MODEL=f"{uri}.tflite", SCORER=f"{uri}.scorer")
     assert run.code == 0, run
     document = json.loads(bucket.read("output/call.json"))
     assert document["text"] == "press zero for help"
@@ -339,6 +349,6 @@ def test_names_are_data_whatever_they_hold(bucket: Bucket) -> None:
     assert run.outcomes() == {line["source_key"]: "transcribed" for line in lines}
     for line in lines:
         assert bucket.text(line["transcript_key"]) == "press zero for help"
-        assert bucket.read(line["processed_key"]) == recording()
+        assert bucket.read(processed_key(line)) == recording()
     assert not [key for key in bucket.listing() if key.startswith(("input/", "failed/"))]
     assert {event["event"] for event in run.events} == {"started", "file", "done"}

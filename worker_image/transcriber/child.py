@@ -22,12 +22,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transcription_contract.manifest import Recording
+
 from .decoder import Batch, Decoder, Decoding
 from .delivery import Delivery
 from .engine import Word
 from .errors import ConfigError, Gone, Rejected, Replaced, TemporaryError, Terminated, WorkerError
 from .log import log
-from .manifest import Recording
 from .pool import Engines, TimedRecognition
 from .samples import Piece
 from .storage import Bucket, ObjectFacts

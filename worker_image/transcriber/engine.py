@@ -18,10 +18,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from transcription_contract.model_files import ModelKind
+from transcription_contract.run_options import TranscriptionOptions
+
 from .errors import ConfigError
-from .model_file import Kind
 from .samples import Samples
-from .settings import Decoding
 
 TFLITE = Path(sys.prefix) / "tflite"  # the Dockerfile and the Makefile install it there
 # Less than one window of 32 ms crashes some versions.
@@ -84,9 +85,9 @@ class EngineSpec:
     """What it takes to load an engine in any process."""
 
     model: str  # a local path
-    kind: Kind
+    kind: ModelKind
     scorer: str | None  # a local path
-    decoding: Decoding
+    options: TranscriptionOptions
     readings: int = READINGS  # to ask the engine for; 1 if nobody looks at the others
 
 
@@ -115,16 +116,16 @@ class _DeepSpeech:
         self.runtime = f"{package} {module.version()}"
         self._model = _loading("model", spec.model, lambda: module.Model(spec.model))
         self.sample_rate: int = self._model.sampleRate()
-        decoding = spec.decoding
+        options = spec.options
         self._readings = spec.readings
-        self._alternatives = decoding.alternatives
-        if decoding.beam_width is not None:
-            self._model.setBeamWidth(decoding.beam_width)
+        self._alternatives = options.alternatives
+        if options.beam_width is not None:
+            self._model.setBeamWidth(options.beam_width)
         if spec.scorer is not None:
             _loading("scorer", spec.scorer, lambda: self._model.enableExternalScorer(spec.scorer))
-        if decoding.lm_alpha is not None:
-            self._model.setScorerAlphaBeta(decoding.lm_alpha, decoding.lm_beta)
-        for word, boost in decoding.hot_words.items():
+        if options.lm_alpha is not None:
+            self._model.setScorerAlphaBeta(options.lm_alpha, options.lm_beta)
+        for word, boost in options.hot_words.items():
             self._model.addHotWord(word, boost)
 
     def transcribe(self, samples: Samples) -> Recognition:
@@ -143,9 +144,9 @@ class _DeepSpeech:
         )
 
 
-def _runtime(kind: Kind) -> tuple[str, Any]:
+def _runtime(kind: ModelKind) -> tuple[str, Any]:
     """The package that reads this kind of model, and its module."""
-    if kind is not Kind.TFLITE:
+    if kind is not ModelKind.TFLITE:
         return "deepspeech", import_module("deepspeech")
     if str(TFLITE) not in sys.path:
         sys.path.insert(0, str(TFLITE))

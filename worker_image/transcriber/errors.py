@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from transcription_contract.results import ExitCode
+
 NOT_AUDIO = "This file is no audio or video that can be read. Upload the original recording."
 
 
 class WorkerError(Exception):
     """Something that ends the worker with an exit code that the job definition understands."""
 
-    exit_code: int
+    exit_code: ExitCode
 
 
 class TemporaryError(WorkerError):
     """A retry can cure it: S3 trouble, a full disk, an interrupted container (EX_TEMPFAIL)."""
 
-    exit_code = 75
+    exit_code = ExitCode.TEMPORARY
 
 
 class ConfigError(WorkerError):
     """A retry cannot cure it: a wrong setting, manifest, model or permission (EX_CONFIG)."""
 
-    exit_code = 78
+    exit_code = ExitCode.PERMANENT
 
 
 class Rejected(Exception):

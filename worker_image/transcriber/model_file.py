@@ -6,8 +6,10 @@ import hashlib
 import mmap
 import re
 import struct
-from enum import Enum
 from pathlib import Path
+
+from transcription_contract import model_files
+from transcription_contract.model_files import FileRole, ModelKind
 
 from .errors import ConfigError
 
@@ -21,35 +23,22 @@ ALIGNMENT, STATE_BYTES, ARC_BYTES = 16, 20, 16
 BLOCK = 1 << 20
 
 
-class Kind(Enum):
-    """A model file's format, told by its content."""
-
-    TFLITE = "tflite"
-    PBMM = "pbmm"
-    PB = "pb"
-
-
-def model_kind(path: Path) -> Kind:
-    """Tell a model file's format by its content; its name proves nothing.
+def model_kind(path: Path) -> ModelKind:
+    """Recognise a model file's format by its content; its name proves nothing.
 
     Raises:
-        ConfigError: it is no DeepSpeech model; says what it looks like.
+        ConfigError: it is not a DeepSpeech model; the message says what it looks like.
     """
     size = path.stat().st_size
-    if size < 1024:
-        raise ConfigError(f"The model {path} is no DeepSpeech model: it has only {size} bytes")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content[4:8] == b"TFL3":
-            return Kind.TFLITE
-        if content[: len(SCORER_MAGIC)] == SCORER_MAGIC:
-            raise ConfigError(f"The model {path} is a scorer; it belongs into SCORER")
-        # The directory of a .pbmm starts where its last eight bytes say, and names its packages.
-        (directory,) = struct.unpack("<Q", content[-8:])
-        if directory < size and content.find(b"memmapped_package://", directory) >= 0:
-            return Kind.PBMM
-        if content[:1] == b"\n" and content.find(b"metadata_version") >= 0:
-            return Kind.PB
-    raise ConfigError(f"The model {path} is no DeepSpeech model: it is neither .tflite nor .pbmm nor .pb inside")
+    with path.open("rb") as file:
+        head = file.read(model_files.HEAD_BYTES)
+        file.seek(max(0, size - model_files.TAIL_BYTES))
+        tail = file.read()
+    fault = model_files.fault(FileRole.MODEL, size, head, tail)
+    found = model_files.recognise(size, head, tail)
+    if not isinstance(found, ModelKind):
+        raise ConfigError(f"The model {path} is not a DeepSpeech model: {fault}")
+    return found
 
 
 def scorer_fault(path: Path) -> str:

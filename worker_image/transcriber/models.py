@@ -18,8 +18,13 @@ from typing import Any, Protocol
 
 import tomli
 
+from transcription_contract import model_files
+from transcription_contract.model_files import ModelChoice, ModelKind
+from transcription_contract.run_options import OptionError, TranscriptionOptions
+
 from .errors import ConfigError
-from .model_file import BLOCK, Kind, alphabet_of, md5, model_kind, scorer_fault, sha256
+from .log import log
+from .model_file import BLOCK, alphabet_of, md5, model_kind, scorer_fault, sha256
 from .settings import Settings
 
 
@@ -35,7 +40,7 @@ class File:
 @dataclass(frozen=True)
 class Model:
     model: File
-    kind: Kind
+    kind: ModelKind
     scorer: File | None
     language: str | None  # known of built-in models only
 
@@ -53,19 +58,17 @@ def find_model(settings: Settings, source: ModelSource, scratch: Path) -> Model:
         scratch: folder for what comes from S3.
 
     Raises:
-        ConfigError: a file is missing or not what it should be, or the hot-words cannot work.
+        ConfigError: a file is missing or not what it should be.
     """
     built_in = _built_in(settings)
     file = built_in.model if built_in else _file("MODEL", settings.model, source, scratch)
     kind = model_kind(file.path)
-    model = Model(
+    return Model(
         file if built_in else _named_by_kind(file, kind, scratch),
         kind,
         _scorer(settings, built_in, source, scratch),
         built_in.language if built_in else None,
     )
-    _check_decoding(settings, model)
-    return model
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def built_in_models() -> dict[str, Any]:
 def _scorer(settings: Settings, built_in: _BuiltIn | None, source: ModelSource, scratch: Path) -> File | None:
     if settings.scorer is None:
         return built_in.scorer if built_in else None
-    if settings.scorer.lower() == "none":
+    if model_files.is_no_scorer(settings.scorer):
         return None
     entry = built_in_models().get(settings.scorer)
     if entry is not None:
@@ -111,7 +114,7 @@ def _scorer(settings: Settings, built_in: _BuiltIn | None, source: ModelSource, 
 
 def _file(setting: str, name: str, source: ModelSource, scratch: Path) -> File:
     path = Path(name)
-    if name.startswith("s3://"):
+    if model_files.is_s3_url(name):
         path = scratch / setting.lower()
         source.fetch_object(name, path)
     elif not path.is_file():
@@ -120,28 +123,30 @@ def _file(setting: str, name: str, source: ModelSource, scratch: Path) -> File:
     return File(name, path, sha256(path))
 
 
-def _named_by_kind(file: File, kind: Kind, scratch: Path) -> File:
+def _named_by_kind(file: File, kind: ModelKind, scratch: Path) -> File:
     """DeepSpeech takes a file for a `.pbmm` if its path says so, whatever is in it."""
     path = scratch / f"named.{kind.value}"
     path.symlink_to(file.path.resolve())
     return replace(file, path=path)
 
 
-def _check_decoding(settings: Settings, model: Model) -> None:
-    decoding = settings.decoding
-    if model.scorer is None and decoding.lm_alpha is not None:
-        raise ConfigError("LM_ALPHA and LM_BETA weigh the scorer, and none is set")
-    if not decoding.hot_words:
-        return
-    if model.scorer is None:
-        raise ConfigError("HOT_WORDS work only with a scorer, and none is set")
+def usable_options(options: TranscriptionOptions, model: Model) -> TranscriptionOptions:
+    """The options without hot-words that the model cannot write: a letter that its alphabet lacks is never in a text.
+
+    Raises:
+        ConfigError: an option needs a scorer, and there is no scorer.
+    """
+    choice = ModelChoice(model.model.name, model.scorer.name if model.scorer else model_files.NO_SCORER)
+    try:
+        options.check_scorer(choice)
+    except OptionError as error:
+        raise ConfigError(f"{error}") from error
     alphabet = alphabet_of(model.model.path)
-    for word in decoding.hot_words:
-        if not word or " " in word:
-            raise ConfigError(f"HOT_WORDS has {word!r}; a hot-word must be a single word without spaces")
-        foreign = sorted(set(word) - alphabet) if alphabet else []
-        if foreign:
-            raise ConfigError(f"HOT_WORDS has {word!r}; the model's alphabet lacks {' '.join(map(repr, foreign))}")
+    foreign = sorted(word for word in options.hot_words if alphabet and set(word) - alphabet)
+    if foreign:
+        log("hot words left out", level="warning", words=foreign, reason="the model's alphabet lacks some letters")
+    kept = {word: boost for word, boost in options.hot_words.items() if word not in foreign}
+    return replace(options, hot_words=kept)
 
 
 def fetch(name: str, models_dir: Path, checksums: Mapping[str, str | None]) -> None:

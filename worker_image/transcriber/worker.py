@@ -10,7 +10,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from . import __version__
+from transcription_contract import __version__, manifest
+from transcription_contract.manifest import Header, ManifestError, Recording
+from transcription_contract.run_options import TranscriptionOptions
+
 from .child import Child
 from .cpus import available_cpus
 from .decoder import Decoder
@@ -18,8 +21,7 @@ from .delivery import Delivery, Making
 from .engine import READINGS, EngineSpec
 from .errors import ConfigError, Gone, TemporaryError, Terminated, WorkerError
 from .log import log
-from .manifest import Manifest, parse_manifest
-from .models import Model, find_model
+from .models import Model, find_model, usable_options
 from .pool import Engines
 from .settings import Settings, read_settings
 from .storage import Bucket
@@ -33,52 +35,59 @@ def main() -> int:
     settings = read_settings(os.environ)
     with tempfile.TemporaryDirectory(prefix="transcriber-") as scratch, Decoder() as decoder:
         bucket = Bucket(settings.bucket)
-        manifest = read_manifest(bucket, settings)
-        settings = with_model_of(manifest, settings)
-        recordings = manifest.recordings
+        header, recordings = read_manifest(bucket, settings)
+        settings = with_model_of(header, settings)
         model = find_model(settings, bucket, Path(scratch))
+        options = usable_options(header.options, model)
         width = min(available_cpus(), sum(1 + file.source_size // PIECE_BYTES for file in recordings))
-        with Engines(engine_spec(model, settings), width) as engines:
+        with Engines(engine_spec(model, options), width) as engines:
             facts = engines.facts()
             log("started", transcriber=__version__, manifest=settings.manifest_key, files=len(recordings),
                 engines=width, engine=facts.runtime, sample_rate=facts.sample_rate,
                 model=model.model, scorer=model.scorer)  # fmt: skip
-            making = Making(settings.manifest_prefix, facts.runtime, model, settings.decoding, settings.formats)
+            making = Making(settings.manifest_prefix, facts.runtime, model, options)
             child = Child(
                 bucket=bucket,
                 delivery=Delivery(bucket, making),
                 decoder=decoder,
                 engines=engines,
                 sample_rate=facts.sample_rate,
-                separate=settings.decoding.channels == "separate",
+                separate=options.channels == "separate",
                 width=width,
                 scratch=Path(scratch),
             )
             return child.transcribe(recordings)
 
 
-def read_manifest(bucket: Bucket, settings: Settings) -> Manifest:
-    """Raises ConfigError if there is no such manifest."""
+def read_manifest(bucket: Bucket, settings: Settings) -> tuple[Header, list[Recording]]:
+    """Raises ConfigError if the manifest is not there, is malformed, or names no recording."""
     try:
-        return parse_manifest(bucket.read(settings.manifest_key))
+        header, recordings = manifest.read(bucket.read(settings.manifest_key))
+        found = list(recordings)
     except Gone as error:
         raise ConfigError(f"There is no manifest {settings.manifest_key} in s3://{settings.bucket}") from error
+    except ManifestError as error:
+        raise ConfigError(f"{settings.manifest_key}: {error}") from error
+    if not found:
+        raise ConfigError(f"The manifest {settings.manifest_key} names no recordings")
+    return header, found
 
 
-def with_model_of(manifest: Manifest, settings: Settings) -> Settings:
-    """The settings with the model and scorer that the manifest names; what it leaves open they keep.
+def with_model_of(header: Header, settings: Settings) -> Settings:
+    """The settings with the model and scorer that the manifest names; the environment gives what it leaves open.
 
     A model that is named without a scorer takes its own, never the one that the environment has for another model.
     """
-    if manifest.model:
-        return replace(settings, model=manifest.model, scorer=manifest.scorer)
-    return replace(settings, scorer=manifest.scorer or settings.scorer)
+    model, scorer = header.model
+    if model:
+        return replace(settings, model=model, scorer=scorer)
+    return replace(settings, scorer=scorer or settings.scorer)
 
 
-def engine_spec(model: Model, settings: Settings) -> EngineSpec:
+def engine_spec(model: Model, options: TranscriptionOptions) -> EngineSpec:
     scorer = str(model.scorer.path) if model.scorer else None
-    readings = READINGS if "json" in settings.formats else 1
-    return EngineSpec(str(model.model.path), model.kind, scorer, settings.decoding, readings)
+    readings = READINGS if "json" in options.output_formats else 1
+    return EngineSpec(str(model.model.path), model.kind, scorer, options, readings)
 
 
 def terminate(signal_number: int, _frame: object) -> None:

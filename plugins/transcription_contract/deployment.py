@@ -1,0 +1,34 @@
+"""Names that the stack gives to AWS and that Airflow and the worker use there."""
+
+from __future__ import annotations
+
+CONFIG_SECTION = "transcription"
+"""Section of Airflow's configuration that holds the pipeline's settings."""
+
+CONTAINER = "worker"
+"""The job definition's container, to which `submit` gives a run's variables."""
+
+COMMAND = ("python", "-m", "transcriber")
+"""What the container runs."""
+
+BUILT_IN_MODELS = "built_in_models"
+"""Parameter of the job definition that lists the image's models, separated by spaces."""
+
+# Environment variables of the container.
+BUCKET_VARIABLE = "S3_BUCKET_NAME"
+MANIFEST_PREFIX_VARIABLE = "MANIFEST_PREFIX"
+ARRAY_INDEX_VARIABLE = "AWS_BATCH_JOB_ARRAY_INDEX"
+MODEL_VARIABLE = "MODEL"
+SCORER_VARIABLE = "SCORER"
+MODELS_FOLDER_VARIABLE = "MODELS_DIR"
+
+MAX_CHILDREN = 10_000
+"""Largest array job: https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html"""
+
+# CloudWatch metrics that the tasks publish, from which the stack makes alarms and a dashboard.
+METRIC_FILES_TRANSCRIBED = "FilesTranscribed"
+METRIC_FILES_REJECTED = "FilesRejected"
+METRIC_FILES_MISSING = "FilesMissing"
+METRIC_AUDIO_HOURS = "AudioHours"
+METRIC_COST = "CostEstimateUsd"
+METRIC_OLDEST_WAITING = "OldestWaitingHours"

@@ -1,0 +1,153 @@
+"""A child's manifest: JSON Lines, a header and then one recording a line.
+
+`plan` writes it and the worker reads it. The header has the model, the scorer and the options of all recordings
+that follow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from . import layout, run_options
+from .model_files import IMAGE_MODEL, ModelChoice
+from .run_options import TranscriptionOptions
+
+SCHEMA = 3
+
+
+class ManifestError(ValueError):
+    """A manifest is malformed or has another version; the message names the line."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What holds for all recordings of a manifest."""
+
+    model: ModelChoice = IMAGE_MODEL
+    options: TranscriptionOptions = field(default_factory=TranscriptionOptions)
+
+    def to_json(self) -> str:
+        """The manifest's first line."""
+        fields = {"schema": SCHEMA, **self.model._asdict(), "options": self.options.to_json()}
+        return json.dumps(fields, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One version of a recording, and where its transcript goes.
+
+    A million of them must fit in a small MWAA worker. So they have slots, and what follows from another field is
+    a property.
+    """
+
+    __slots__ = ("source_etag", "source_key", "source_size", "transcript_key", "uploaded")
+
+    source_key: str
+    source_etag: str
+    """Without quotes."""
+    source_size: int
+    """In bytes."""
+    uploaded: datetime
+    """When the user uploaded it, with time zone."""
+    transcript_key: str
+
+    @property
+    def name(self) -> str:
+        """The source key without `input/` or `processed/`."""
+        return layout.recording_name(self.source_key)
+
+    @property
+    def processed_key(self) -> str:
+        """Where the audio goes once its transcript is safe."""
+        return layout.processed_key(self.name)
+
+    @property
+    def failed_key(self) -> str:
+        """Where the audio goes if it can never be transcribed."""
+        return layout.failed_key(self.name)
+
+    @property
+    def error_key(self) -> str:
+        """Key of the document that says why the recording could not be transcribed."""
+        return layout.error_key(self.name)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the audio is in `processed/` already and is transcribed again there."""
+        return self.source_key == self.processed_key
+
+    def to_json(self) -> str:
+        """The recording's line, without a line feed: JSON escapes those of a key."""
+        fields = {name: getattr(self, name) for name in Recording.__dataclass_fields__}
+        return json.dumps({**fields, "uploaded": self.uploaded.isoformat()}, ensure_ascii=False)
+
+
+def to_bytes(header: Header, recordings: Iterable[Recording]) -> bytes:
+    """A manifest as it stands in the bucket."""
+    lines = (header.to_json(), *(recording.to_json() for recording in recordings))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def read(body: bytes) -> tuple[Header, Iterator[Recording]]:
+    """Read a manifest: its header at once, its recordings one by one.
+
+    Raises:
+        ManifestError: the header, or, while the recordings are read, a line is not of this schema.
+    """
+    first, *lines = body.split(b"\n")
+    header = _parsed(_header, first, 1)
+    return header, (_parsed(_recording, line, number) for number, line in enumerate(lines, start=2) if line.strip())
+
+
+def _parsed(parse: Any, line: bytes, number: int) -> Any:
+    try:
+        fields = json.loads(line.decode())
+        if not isinstance(fields, dict):
+            raise ValueError("it is not a JSON object")  # noqa: TRY004
+        return parse(fields)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"line {number} of the manifest is malformed: {error}") from error
+
+
+def _header(fields: dict[str, Any]) -> Header:
+    if fields.get("schema") != SCHEMA:
+        raise ValueError(f"it has schema {fields.get('schema')!r}, and this version reads schema {SCHEMA}")
+    names = (fields.get("model"), fields.get("scorer"))
+    model = ModelChoice(*(None if name is None else _text("model or scorer", name) for name in names))
+    given = fields.get("options")
+    if not isinstance(given, dict):
+        raise ValueError(f"options must be an object, not {given!r}")  # noqa: TRY004
+    return Header(model, run_options.parse(TranscriptionOptions, given))
+
+
+def _recording(fields: dict[str, Any]) -> Recording:
+    for name in Recording.__dataclass_fields__:
+        if name not in fields:
+            raise ValueError(f"{name} is missing")
+    key = _text("source_key", fields["source_key"])
+    if not key.startswith((layout.INPUT, layout.PROCESSED)) or key.endswith("/"):
+        raise ValueError(f"source_key must name an object under {layout.INPUT} or {layout.PROCESSED}, not {key!r}")
+    transcript_key = _text("transcript_key", fields["transcript_key"])
+    if not transcript_key.startswith(layout.OUTPUT):
+        raise ValueError(f"transcript_key must be under {layout.OUTPUT}, not {transcript_key!r}")
+    etag = _text("source_etag", fields["source_etag"])
+    if '"' in etag or not etag.isascii() or not etag.isprintable():
+        raise ValueError(f"source_etag must be an ETag without quotes, not {etag!r}")
+    size = fields["source_size"]
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ValueError(f"source_size must be a number of bytes, not {size!r}")
+    uploaded = datetime.fromisoformat(_text("uploaded", fields["uploaded"]))
+    if uploaded.tzinfo is None:
+        raise ValueError(f"uploaded must be a time with its offset from UTC, not {fields['uploaded']!r}")
+    return Recording(key, etag, size, uploaded, transcript_key)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be a text, not {value!r}")
+    value.encode("utf-8")  # a lone surrogate is not a key; UnicodeEncodeError is a ValueError
+    return value

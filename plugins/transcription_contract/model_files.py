@@ -1,0 +1,127 @@
+"""The choice of a model and scorer, and how a file's bytes show what it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+LEAST_BYTES = 1024
+HEAD_BYTES = 4096
+TAIL_BYTES = 64 << 10
+"""How much of a file's start and end `recognise` needs: the directory of a `.pbmm` is at its end."""
+
+NO_SCORER = "none"
+
+_SCORER_MAGIC = b"mmap lm http://kheafield.com/code"
+# A GraphDef's first field is a node, and a node's first fields are its name and its operation:
+# https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/framework/graph.proto
+_GRAPH = re.compile(rb"\n[\x80-\xff]*[\x00-\x7f]\n[\x01-\x7f][\w./-]+\x12[\x01-\x7f]\w+")
+
+
+class ModelKind(Enum):
+    """Format of a DeepSpeech model file."""
+
+    TFLITE = "tflite"
+    PBMM = "pbmm"
+    PB = "pb"
+
+
+class FileRole(Enum):
+    """What a file in a model folder is for."""
+
+    MODEL = "model"
+    SCORER = "scorer"
+
+
+EXTENSIONS = {
+    ".tflite": FileRole.MODEL,
+    ".pbmm": FileRole.MODEL,
+    ".pb": FileRole.MODEL,
+    ".scorer": FileRole.SCORER,
+}
+
+
+class ModelChoice(NamedTuple):
+    """The model and scorer that a child transcribes with."""
+
+    model: str | None = None
+    """A built-in name or an `s3://` URL; None: the image's own."""
+    scorer: str | None = None
+    """The same, or `none`; None: the model's own, which a model in S3 does not have."""
+
+    @property
+    def has_scorer(self) -> bool:
+        """Whether this choice decodes with a scorer."""
+        if self.scorer is None:
+            return not is_s3_url(self.model or "")
+        return not is_no_scorer(self.scorer)
+
+
+IMAGE_MODEL = ModelChoice()
+"""The model and scorer that the image was built with."""
+
+
+def is_s3_url(name: str) -> bool:
+    """Whether a model's name is the URL of an object."""
+    return name.startswith("s3://")
+
+
+def is_no_scorer(name: str) -> bool:
+    """Whether a scorer's name means that there is none."""
+    return name.lower() == NO_SCORER
+
+
+@dataclass(frozen=True)
+class S3Place:
+    """Bucket and key of an object."""
+
+    bucket: str
+    key: str
+
+
+def s3_place(url: str) -> S3Place:
+    """Split `s3://bucket/key`.
+
+    Raises:
+        ValueError: it is not such a URL.
+    """
+    bucket, _, key = url[len("s3://") :].partition("/")
+    if not is_s3_url(url) or not re.fullmatch(r"[A-Za-z0-9._-]+", bucket) or not key:
+        raise ValueError(f"{url!r} is not an S3 URL; write s3://bucket/key")
+    return S3Place(bucket, key)
+
+
+def recognise(size: int, head: bytes, tail: bytes) -> ModelKind | FileRole | None:
+    """What a file is by its bytes: a kind of model, `FileRole.SCORER`, or None if it is neither.
+
+    Args:
+        size: Its length in bytes.
+        head: Its first `HEAD_BYTES`, or all of it.
+        tail: Its last `TAIL_BYTES`, or all of it.
+    """
+    if size < LEAST_BYTES:
+        return None
+    if head.startswith(_SCORER_MAGIC):
+        return FileRole.SCORER
+    if head[4:8] == b"TFL3":
+        return ModelKind.TFLITE
+    # The directory of a .pbmm names its packages and starts where the file's last eight bytes say.
+    if int.from_bytes(tail[-8:], "little") < size and b"memmapped_package://" in tail:
+        return ModelKind.PBMM
+    if _GRAPH.match(head):
+        return ModelKind.PB
+    return None
+
+
+def fault(role: FileRole, size: int, head: bytes, tail: bytes) -> str:
+    """Why a file cannot be the model, or the scorer; empty if it can. Arguments as for `recognise`."""
+    if size < LEAST_BYTES:
+        return f"it has only {size} bytes"
+    found = recognise(size, head, tail)
+    if role is FileRole.SCORER:
+        return "" if found is FileRole.SCORER else "its content is not a scorer's (KenLM binary with dictionary)"
+    if found is FileRole.SCORER:
+        return "it is a scorer"
+    return "" if found else "its content is not that of a .tflite, .pbmm or .pb"

@@ -1,0 +1,414 @@
+"""Every option of a run, declared once: name, type, range, default, help and where it takes effect.
+
+From here come the DAG's params (`json_schema`), the header of each manifest (`TranscriptionOptions`) and what
+the worker does. The form, the plan and the worker check with the same rules, so what the first two accept
+never fails in a container. To add an option, add a field and use it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from . import layout
+from .deployment import MAX_CHILDREN
+from .model_files import ModelChoice
+
+Options = TypeVar("Options", bound="TranscriptionOptions")
+
+
+class OptionError(ValueError):
+    """An option is unknown, out of range or does not fit another one; the message names it and what to do."""
+
+
+# The types of options. `schema` is what Airflow's form checks, `checked` what the plan and the worker check.
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    allowed = "true or false"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+    def checked(self, value: object) -> Any:
+        _require(isinstance(value, bool))
+        return value
+
+
+@dataclass(frozen=True)
+class Text:
+    """Any text."""
+
+    allowed = "a text"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+    def checked(self, value: object) -> Any:
+        _require(isinstance(value, str))
+        return value or None
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number, both limits included."""
+
+    least: int
+    most: int
+
+    @property
+    def allowed(self) -> str:
+        return f"a whole number from {self.least} to {self.most}"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+    def checked(self, value: object) -> Any:
+        _require(_is_number(value) and value == int(value) and self.least <= value <= self.most)  # type: ignore
+        return int(value)  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number, both limits included."""
+
+    least: float
+    most: float
+
+    @property
+    def allowed(self) -> str:
+        return f"a number from {self.least:g} to {self.most:g}"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "number", "minimum": self.least, "maximum": self.most}
+
+    def checked(self, value: object) -> Any:
+        _require(_is_number(value) and self.least <= value <= self.most)  # type: ignore[operator]
+        return value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several texts."""
+
+    values: tuple[str, ...]
+
+    @property
+    def allowed(self) -> str:
+        return " or ".join(self.values)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.values)}
+
+    def checked(self, value: object) -> Any:
+        _require(isinstance(value, str) and value in self.values)
+        return value
+
+
+@dataclass(frozen=True)
+class Several:
+    """Any of several texts, in any order; kept in the order of `values`."""
+
+    values: tuple[str, ...]
+
+    @property
+    def allowed(self) -> str:
+        return f"a list of {', '.join(self.values)}"
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "array",
+            "items": {"type": "string", "enum": list(self.values)},
+            "examples": list(self.values),
+        }
+
+    def checked(self, value: object) -> Any:
+        _require(isinstance(value, (list, tuple)) and all(item in self.values for item in value))
+        return tuple(item for item in self.values if item in value)  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class Boosts:
+    """Single words, each with a number."""
+
+    least: float
+    most: float
+
+    @property
+    def allowed(self) -> str:
+        return f'words without spaces, each with a boost from {self.least:g} to {self.most:g}, such as {{"zebra": 7.5}}'
+
+    def schema(self) -> dict[str, Any]:
+        boost = {"type": "number", "minimum": self.least, "maximum": self.most}
+        return {"type": "object", "propertyNames": {"pattern": r"^\S+$"}, "additionalProperties": boost}
+
+    def checked(self, value: object) -> Any:
+        _require(isinstance(value, Mapping))
+        for word, boost in value.items():  # type: ignore[attr-defined]
+            _require(isinstance(word, str) and re.fullmatch(r"\S+", word) is not None)
+            _require(_is_number(boost) and self.least <= boost <= self.most)
+        return {word: float(boost) for word, boost in value.items()}  # type: ignore[attr-defined]
+
+
+# Sections of the form.
+WHAT = "What to transcribe"
+HOW_MUCH = "How much at once"
+MODEL = "Model and decoder"
+
+ENGINES = frozenset({"deepspeech", "deepspeech-tflite"})
+"""All speech engines, by the name that each gives in a transcript's JSON."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the form, the documents and the checks need to know of an option beside its default."""
+
+    name: str
+    type: Any
+    """One of the types above."""
+    default: Any
+    """None: empty, and the engine's or the deployment's own value holds."""
+    title: str
+    help: str
+    """For people, in Markdown."""
+    section: str
+    needs_scorer: bool
+    """Whether it has a meaning only with a scorer."""
+    engines: frozenset[str]
+    """The engines that honour it."""
+
+    def json_schema(self) -> dict[str, Any]:
+        """JSON Schema of its values.
+
+        An option that may be empty lists `null` last: Airflow's form takes the first of several types for the
+        field's kind, and a field without `null` for one that must be filled in.
+        """
+        schema: dict[str, Any] = self.type.schema()
+        return {**schema, "type": [schema["type"], "null"]} if self.default in (None, (), {}) else schema
+
+    def checked(self, value: object) -> Any:
+        """The value in the form that the pipeline works with.
+
+        Raises:
+            OptionError: it is out of range or of another type.
+        """
+        if value is None:
+            return self.default
+        try:
+            return self.type.checked(value)
+        except _NotAllowed:
+            raise OptionError(f"{self.name} is {value!r}; it must be {self.type.allowed}") from None
+
+
+def _option(
+    type: Any,
+    default: Any,
+    *,
+    title: str,
+    help: str,
+    section: str,
+    needs_scorer: bool = False,
+    engines: frozenset[str] = ENGINES,
+) -> Any:
+    metadata = {
+        "type": type,
+        "title": title,
+        "help": help,
+        "section": section,
+        "needs_scorer": needs_scorer,
+        "engines": engines,
+    }
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TranscriptionOptions:
+    """The options that reach the worker, in the header of each manifest."""
+
+    output_formats: tuple[str, ...] = _option(
+        Several(layout.EXTRA_FORMATS),
+        (),
+        title="More outputs",
+        help="Beside the plain text: words with times (`json`), captions (`srt`, `vtt`).",
+        section=WHAT,
+    )
+    channels: str = _option(
+        Choice(("mixed", "separate")),
+        "mixed",
+        title="Channels",
+        help="`separate` transcribes each channel on its own and labels it: for calls with a speaker on each.",
+        section=WHAT,
+    )
+    alternatives: int = _option(
+        Whole(0, 10),
+        0,
+        title="Alternatives",
+        help="How many other readings of each segment the `json` has.",
+        section=WHAT,
+    )
+    hot_words: dict[str, float] = _option(
+        Boosts(-100, 100),
+        {},
+        title="Hot-words",
+        help='Words with boosts, for example `{"voicemail": 7.5}`. They need a scorer.',
+        section=MODEL,
+        needs_scorer=True,
+    )
+    beam_width: int | None = _option(
+        # Cost grows with the width, and no text gets better beyond this.
+        Whole(1, 10_000),
+        None,
+        title="Beam width",
+        help="Wider is slower and may be more accurate. Empty: the model's own.",
+        section=MODEL,
+    )
+    lm_alpha: float | None = _option(
+        Number(0, 10),
+        None,
+        title="LM alpha",
+        help="Weight of the scorer's language model. Give `lm_beta`, too. Empty: the scorer's own.",
+        section=MODEL,
+        needs_scorer=True,
+    )
+    lm_beta: float | None = _option(
+        Number(-10, 10),
+        None,
+        title="LM beta",
+        help="Bonus for each word. Give `lm_alpha`, too. Empty: the scorer's own.",
+        section=MODEL,
+        needs_scorer=True,
+    )
+
+    def __post_init__(self) -> None:
+        # The engines set both at once and do not tell the scorer's own values.
+        if (self.lm_alpha is None) != (self.lm_beta is None):
+            given, absent = ("lm_alpha", "lm_beta") if self.lm_beta is None else ("lm_beta", "lm_alpha")
+            raise OptionError(f"{given} is set and {absent} is not; set both or none of them")
+
+    def check_scorer(self, choice: ModelChoice) -> None:
+        """Check that the model has a scorer if one of the options needs it.
+
+        Raises:
+            OptionError: an option weighs a scorer, and there is no scorer.
+        """
+        if choice.has_scorer:
+            return
+        for option in options(type(self)):
+            if option.needs_scorer and getattr(self, option.name) != option.default:
+                raise OptionError(
+                    f"{option.name} works only with a scorer, and the model {choice.model or 'of the image'} has none "
+                    f"here; name a scorer in the param scorer, or leave {option.name} out"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """The options that the worker needs, by name, as plain JSON values."""
+        return {option.name: getattr(self, option.name) for option in options(TranscriptionOptions)}
+
+
+@dataclass(frozen=True)
+class RunOptions(TranscriptionOptions):
+    """All options of a run: those for the worker, and those for the plan."""
+
+    prefix: str | None = _option(
+        Text(),
+        None,
+        title="Folder",
+        help="Only recordings whose key starts with `input/` + this, for example `calls/2026/`. Empty: everything.",
+        section=WHAT,
+    )
+    dry_run: bool = _option(
+        Flag(), False, title="Dry run", help="Plan and estimate only: no job is submitted.", section=WHAT
+    )
+    max_instances: int | None = _option(
+        Whole(1, MAX_CHILDREN),
+        None,
+        title="Children at most",
+        help="Upper limit of the array job's size. The compute environment limits how many run at once. "
+        "Empty: the deployment's default.",
+        section=HOW_MUCH,
+    )
+    audio_minutes_per_child: float = _option(
+        Number(0.01, 1_000_000),
+        60,
+        title="Minutes of audio per child",
+        help="Less starts more containers: the run ends sooner, but each start costs money.",
+        section=HOW_MUCH,
+    )
+    model: str | None = _option(
+        Text(),
+        None,
+        title="Model",
+        help="A built-in name, or `s3://bucket/models/fr/model.tflite`, for all recordings of the run. "
+        "Empty: that of `models/` + the recording's first folder, or else the image's own.",
+        section=MODEL,
+    )
+    scorer: str | None = _option(
+        Text(),
+        None,
+        title="Scorer",
+        help="`s3://…`, a built-in model's name, or `none`. Empty: the model's own.",
+        section=MODEL,
+    )
+
+    @property
+    def model_choice(self) -> ModelChoice:
+        """The model and scorer that the run names."""
+        return ModelChoice(self.model, self.scorer)
+
+
+def options(of: type[TranscriptionOptions]) -> list[Option]:
+    """The options of a class, in the order in which it declares them."""
+    return [_described(field) for field in dataclasses.fields(of)]
+
+
+def _described(field: dataclasses.Field[Any]) -> Option:
+    make_default: Any = field.default_factory
+    default = field.default if make_default is dataclasses.MISSING else make_default()
+    return Option(name=field.name, default=default, **field.metadata)
+
+
+def parse(of: type[Options], given: Mapping[str, Any]) -> Options:
+    """Check options by name and make the typed object.
+
+    Args:
+        of: `RunOptions` for a run's params, `TranscriptionOptions` for a manifest's header.
+        given: Values by name; None and an absent name mean the default.
+
+    Raises:
+        OptionError: a name is unknown, a value is not allowed, or two do not fit each other.
+    """
+    known = {option.name: option for option in options(of)}
+    for name in given:
+        if name not in known:
+            raise OptionError(f"There is no option {name!r}. {_suggestion(str(name), list(known))}")
+    return of(**{name: known[name].checked(value) for name, value in given.items()})
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"The options are {', '.join(sorted(known))}."
+
+
+class _NotAllowed(Exception):
+    """A value is not one of its type's."""
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise _NotAllowed
+
+
+def _is_number(value: object) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, float) and math.isfinite(value)
+    )

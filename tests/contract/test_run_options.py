@@ -1,0 +1,119 @@
+"""Every run option has one declaration, which the form, the plan and the worker check by."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transcription_contract import run_options
+from transcription_contract.model_files import IMAGE_MODEL, ModelChoice
+from transcription_contract.run_options import OptionError, RunOptions, TranscriptionOptions, parse
+
+
+def test_nothing_given_gives_every_default() -> None:
+    assert parse(RunOptions, {}) == RunOptions()
+    assert parse(RunOptions, {option.name: None for option in run_options.options(RunOptions)}) == RunOptions()
+
+
+def test_every_allowed_value_is_taken_in_the_form_that_the_pipeline_works_with() -> None:
+    found = parse(
+        RunOptions,
+        {
+            "output_formats": ["vtt", "json"],
+            "channels": "separate",
+            "alternatives": 10,
+            "hot_words": {"zebra": 7, "café": -2.5},
+            "beam_width": 100.0,
+            "lm_alpha": 0,
+            "lm_beta": -10,
+            "prefix": "",
+            "max_instances": 10_000,
+            "model": "s3://b/m.tflite",
+            "scorer": "none",
+        },
+    )
+    assert found.output_formats == ("json", "vtt")
+    assert found.hot_words == {"zebra": 7.0, "café": -2.5}
+    assert (found.beam_width, type(found.beam_width)) == (100, int)
+    assert (found.lm_alpha, found.lm_beta, found.prefix) == (0, -10, None)
+    assert found.model_choice == ModelChoice("s3://b/m.tflite", "none")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"beam_width": 0}, "beam_width is 0; it must be a whole number from 1 to 10000"),
+        ({"beam_width": "wide"}, "from 1 to 10000"),
+        ({"beam_width": 1.5}, "from 1 to 10000"),
+        ({"beam_width": True}, "from 1 to 10000"),
+        ({"beam_width": 10**400}, "from 1 to 10000"),
+        ({"alternatives": 11}, "from 0 to 10"),
+        ({"lm_alpha": float("nan"), "lm_beta": 1}, "a number from 0 to 10"),
+        ({"lm_alpha": 50, "lm_beta": 1}, "a number from 0 to 10"),
+        ({"lm_alpha": 1, "lm_beta": 11}, "from -10 to 10"),
+        ({"lm_alpha": 1}, "lm_alpha is set and lm_beta is not"),
+        ({"lm_beta": 1}, "lm_beta is set and lm_alpha is not"),
+        ({"output_formats": ["docx"]}, "a list of json, srt, vtt"),
+        ({"output_formats": "json"}, "a list of json, srt, vtt"),
+        ({"channels": "left"}, "mixed or separate"),
+        ({"hot_words": ["zebra"]}, "words without spaces"),
+        ({"hot_words": {"two words": 5}}, "words without spaces"),
+        ({"hot_words": {"": 5}}, "words without spaces"),
+        ({"hot_words": {"voicemail": 1000}}, "from -100 to 100"),
+        ({"hot_words": {"voicemail": "much"}}, "from -100 to 100"),
+        ({"dry_run": "perhaps"}, "true or false"),
+        ({"max_instances": 10_001}, "from 1 to 10000"),
+        ({"model": 7}, "a text"),
+        ({"modell": "x"}, "no option 'modell'. Did you mean 'model'"),
+        ({"zzz": 1}, "no option 'zzz'. The options are alternatives, "),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_name_and_what_is_allowed(given: dict[str, Any], reason: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse(RunOptions, given)
+    assert reason in str(caught.value)
+
+
+def test_an_option_that_weighs_a_scorer_needs_one() -> None:
+    without = ModelChoice("s3://b/m.pbmm", None)
+    RunOptions(beam_width=10).check_scorer(without)
+    for weighing in ({"hot_words": {"a": 1}}, {"lm_alpha": 0, "lm_beta": 0}):
+        options = parse(RunOptions, weighing)
+        options.check_scorer(IMAGE_MODEL)
+        with pytest.raises(OptionError, match=r"works only with a scorer, and the model s3://b/m.pbmm has none"):
+            options.check_scorer(without)
+
+
+VALUES = {
+    run_options.Flag: st.booleans(),
+    run_options.Text: st.text(),
+    run_options.Whole: st.integers(-1, 10_001),
+    run_options.Number: st.floats(-11, 11),
+    run_options.Choice: st.sampled_from(["mixed", "separate", "left"]),
+    run_options.Several: st.lists(st.sampled_from(["json", "srt", "vtt", "pdf"])),
+    run_options.Boosts: st.dictionaries(st.text(max_size=3), st.floats(-110, 110)),
+}
+
+
+@given(st.fixed_dictionaries({}, optional={o.name: VALUES[type(o.type)] for o in run_options.options(RunOptions)}))
+def test_what_a_run_accepts_reaches_the_worker_as_it_is(values: dict[str, Any]) -> None:
+    try:
+        of_run = parse(RunOptions, values)
+    except OptionError:
+        return
+    of_worker = parse(TranscriptionOptions, json.loads(json.dumps(of_run.to_json())))
+    assert of_worker.to_json() == of_run.to_json()
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    for option in run_options.options(RunOptions):
+        assert option.title
+        assert option.help
+        assert option.section
+        assert option.engines <= run_options.ENGINES
+        schema = option.json_schema()
+        assert schema["type"][-1] == "null" or option.default not in (None, (), {}), option.name
