@@ -207,7 +207,12 @@ check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by c
 	@MYPYPATH=worker_image:plugins:tests/bench $(WORKER) -m mypy fine_tuning
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
 	@.venv/infra/bin/hadolint worker_image/Dockerfile
-	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md docs tests/recordings worker_image
+	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md CONTRIBUTING.md CHANGELOG.md docs tests/recordings worker_image
+
+.PHONY: fix
+fix: setup ## Format the code and sort its imports
+	@$(AIRFLOW) -m ruff check --fix .
+	@$(AIRFLOW) -m ruff format .
 
 .PHONY: snapshot
 snapshot: setup ## Renew the template's snapshot after a wanted change

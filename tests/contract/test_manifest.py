@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from transcription_contract import manifest
@@ -27,6 +27,7 @@ def recording(name: str, folder: str = "input/") -> Recording:
     return Recording(f"{folder}{name}", ETAG, 48044, NOON, f"output/{name}")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine, too
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda name: name[-1] != "/")))
 def test_any_names_come_back_as_they_were_a_line_each(names: list[str]) -> None:
     recordings = [recording(name) for name in names]
@@ -90,6 +91,7 @@ def test_a_malformed_manifest_is_refused_with_its_line(malformed: bytes, reason:
         list(manifest.read(malformed)[1])
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine, too
 @given(
     st.one_of(
         st.binary(max_size=300),

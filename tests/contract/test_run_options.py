@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from transcription_contract import run_options
@@ -99,6 +99,7 @@ VALUES = {
 }
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine, too
 @given(st.fixed_dictionaries({}, optional={o.name: VALUES[type(o.type)] for o in run_options.options(RunOptions)}))
 def test_what_a_run_accepts_reaches_the_worker_as_it_is(values: dict[str, Any]) -> None:
     try:

@@ -187,16 +187,9 @@ def test_a_child_is_the_worker_of_two_vcpus_and_four_gigabytes(stack: Assembly) 
     assert stack.task()["ExecutionRoleArn"] == "<BatchStartRole.Arn>"
 
 
-def test_airflow_names_the_container_as_the_job_definition_does(stack: Assembly) -> None:
-    submission = (PROJECT / "plugins" / "transcription" / "submission.py").read_text()
-    assert f'\n_CONTAINER = "{stack.container()["Name"]}"' in submission
-
-
 def test_the_plan_can_read_in_the_job_definition_which_models_the_image_has(stack: Assembly) -> None:
     parameters = stack.one("AWS::Batch::JobDefinition")["Parameters"]
     assert parameters == {"built_in_models": "asterisk-en asterisk-en-pbmm deepspeech-0.9.3-en"}
-    model_check = (PROJECT / "plugins" / "transcription" / "model_check.py").read_text()
-    assert '\n_BUILT_IN = "built_in_models"' in model_check
 
 
 def test_an_image_built_with_another_model_has_that_one() -> None:

@@ -84,9 +84,9 @@ class Bucket:
     def keep_versions(self) -> None:
         self.s3.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": "Enabled"})
 
-    def put(self, name: str, content: bytes | None = None, **more: Any) -> dict[str, Any]:
-        """Upload a recording as input/<name>, and return its manifest line."""
-        key = f"input/{name}"
+    def put(self, name: str, content: bytes | None = None, folder: str = "input/", **more: Any) -> dict[str, Any]:
+        """Upload a recording to a folder, and return its manifest line."""
+        key = f"{folder}{name}"
         self.s3.put_object(Bucket=self.name, Key=key, Body=recording() if content is None else content, **more)
         facts = self.s3.head_object(Bucket=self.name, Key=key)
         stem, dot, _ = name.rpartition(".")
@@ -99,7 +99,7 @@ class Bucket:
         }
 
     def plan(self, *lines: dict[str, Any], index: int = 0, model: str | None = None, scorer: str | None = None) -> None:
-        header = {"schema": 3, "model": model, "scorer": scorer, "options": {}}
+        header: dict[str, Any] = {"schema": 3, "model": model, "scorer": scorer, "options": {}}
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (header, *lines))
         self.s3.put_object(Bucket=self.name, Key=f"{RUN}{index}", Body=text.encode("utf-8"))
 

@@ -167,14 +167,14 @@ def test_what_is_reprocessed_in_place_is_neither_copied_nor_deleted(bucket: Buck
     proxy, address = fault
     bucket.keep_versions()
     older = bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"an older text")["VersionId"]
-    good, bad = bucket.put("call.wav"), bucket.put("bad.wav", b"no sound at all")
-    good["processed_key"], bad["processed_key"] = good["source_key"], bad["source_key"]
+    good = bucket.put("call.wav", folder="processed/")
+    bad = bucket.put("bad.wav", b"no sound at all", folder="processed/")
     bucket.plan(good, bad)
     assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
     assert bucket.text("output/call") == "press zero for help"
     assert bucket.facts("output/call")["Metadata"]["replaces"] == older
-    assert bucket.listing() == ["failed/bad.wav.error.json", "input/bad.wav", "input/call.wav", "output/call"]
-    assert not {"copy", "delete input"} & set(proxy.steps())
+    assert bucket.listing() == ["failed/bad.wav.error.json", "output/call", "processed/bad.wav", "processed/call.wav"]
+    assert not {"copy", "delete input", "delete processed"} & set(proxy.steps())
 
 
 def test_a_text_names_no_earlier_one_where_there_was_none_or_none_is_kept(bucket: Bucket) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import SHORT, TEXTS, WORKER, Bucket, ended, recording
+from harness import SHORT, SOURCES, TEXTS, Bucket, ended, recording
 from proxy import Call, Proxy, proxied
 from sounds import RATE, speech, wav
 
@@ -115,7 +115,7 @@ def call(bucket: Bucket, fault: Any, tmp_path: Path) -> dict[str, str]:
     """A planned recording of three parts, and the settings of the worker."""
     (tmp_path / "sitecustomize.py").write_text(HOOK)
     bucket.plan(bucket.put("call.wav", wav(np.concatenate([speech(SHORT), np.zeros(340 * RATE, np.int16)]))))
-    return {"AWS_ENDPOINT_URL": fault[1], "PYTHONPATH": f"{tmp_path}:{WORKER}"}
+    return {"AWS_ENDPOINT_URL": fault[1], "PYTHONPATH": f"{tmp_path}:{SOURCES}"}
 
 
 def test_a_large_recording_replaced_between_two_parts_stays_and_is_done_by_the_next_run(

@@ -19,7 +19,7 @@ WAV_HEADER = 44
 
 def commit(deed: str) -> None:
     if deed == "memory":
-        from transcriber import decoder  # type: ignore[import-not-found]
+        from transcriber import decoder  # type: ignore[import-untyped]
 
         whole = decoder._some
 
