@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import Future
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from transcriber.pool import TimedRecognition
 from transcriber.samples import Piece
 from transcriber.transcript import Transcript
 from transcription_contract.manifest import Recording
+
+RECORDING = Recording("input/a.wav", "b", 1, datetime(2026, 11, 20, tzinfo=timezone.utc), "output/a")
 
 MEBI = 1 << 20
 
@@ -154,7 +157,7 @@ def test_what_is_heard_is_taken_over_while_its_recording_goes_on(tmp_path: Path)
     fetching: Future[Fetched] = Future()
     decoding: Any = object()
     fetching.set_result(Fetched(nobody, decoding, Batch(pieces, True, 60.0, 1, [])))
-    underway = child._send_through_engines(Recording("a", "b", 1, "c", "d", "e", "f"), fetching)
+    underway = child._send_through_engines(RECORDING, fetching)
     assert not underway.failure
     assert [segment.words[0].start for segment in underway.heard] == [0.1, 20.1, 40.1]
 
@@ -163,7 +166,7 @@ def heard_for_hours(pieces: int) -> Underway:
     """A recording whose every piece has been answered, as answers come from an engine's process: a copy each time."""
     words = [Word(f"heard-{number}", number / 3, number / 2, number / 7) for number in range(WORDS)]
     answer = pickle.dumps(TimedRecognition(Recognition(words, -1.0), 1.0))
-    underway = Underway(Recording("a", "b", 1, "c", "d", "e", "f"))
+    underway = Underway(RECORDING)
     for number in range(pieces):
         future: Future[TimedRecognition] = Future()
         underway.asked.append(Asked(30.0 * number, 30.0 * number + 20, None, future))
