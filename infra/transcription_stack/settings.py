@@ -81,7 +81,7 @@ class Settings:
     # How private subnets reach AWS and, through NAT, the internet.
     # "nat": a NAT gateway, 37 USD a month with its address, plus 0.045 USD/GB (audio does not pass it: the S3 gateway
     # endpoint is free). "endpoints": no way out at all, but an interface endpoint for each AWS service
-    # that is called, about 161 USD a month for eleven in two zones (us-east-1). docs/deploy.md has the sums.
+    # that is called, about 161 USD a month for eleven in two zones (us-east-1). docs/costs.md has the sums.
     egress: str = "nat"
 
     # NAT gateways: 1, or 2 to outlive the loss of a zone at twice the price. Ignored without NAT.
@@ -163,7 +163,7 @@ class Settings:
     max_instances: int = 20
 
     # Prices for the cost estimate in plan and report: Fargate on demand, Linux/x86, us-east-1, as of October 2026
-    # (docs/deploy.md says where from).
+    # (docs/costs.md says where from).
     usd_per_vcpu_hour: float = 0.04048
     usd_per_gb_hour: float = 0.004445
 

@@ -26,7 +26,7 @@ from typing import Any
 import corpus
 import numpy as np
 import ways
-from document import DEPLOY, machine, table, write
+from document import COSTS, machine, table, write
 from rounds import Rounds, cpu, in_turns, medians, memory, paired, same_texts, speed_up, turned, turns, wall
 from ways import Model, Outcome
 from word_errors import word_error_rate
@@ -37,7 +37,7 @@ PBMM = Model(ways.SMALL / "asterisk-en.pbmm", SCORER)
 FULL_SIZE = Model(ways.FULL_SIZE)
 FULL_SIZE_TFLITE = "full-size, `.tflite`"
 LATENCY = 0.1  # seconds
-# As docs/deploy.md has them.
+# As docs/costs.md has them.
 TWO_ENGINES = 1.92  # times one: the least median that the part full-size has had
 ON_DEMAND, SPOT = 0.09985, 0.031  # USD a child-hour
 
@@ -258,7 +258,7 @@ def defaults(effort: Effort) -> None:
         if result["pieces"]:
             body += piece_table(result["pieces"]) + "\n"
     write("defaults", body, found)
-    write("costs", stamp("full-size `.tflite`, no scorer", effort.rounds) + cost_table(found), None, DEPLOY)
+    write("costs", stamp("full-size `.tflite`, no scorer", effort.rounds) + cost_table(found), None, COSTS)
 
 
 def long(effort: Effort) -> None:
@@ -364,7 +364,7 @@ def beam_table(rows: list[dict[str, Any]]) -> str:
 
 
 def cost_table(found: dict[str, Any]) -> str:
-    """What 1,000 hours of audio cost on Fargate, by the prices and the formula of docs/deploy.md."""
+    """What 1,000 hours of audio cost on Fargate, by the prices and the formula of docs/costs.md."""
     rows = []
     for row in found[FULL_SIZE_TFLITE]["beams"]:
         hours = 1000 * row["rtf"] / TWO_ENGINES

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and docs/deploy.md: prose by hand, and between two markers each what was measured."""
+"""docs/benchmarks.md and docs/costs.md: prose by hand, and between two markers each what was measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
-DEPLOY = ROOT / "docs" / "deploy.md"
+COSTS = ROOT / "docs" / "costs.md"
 RESULTS = ROOT / ".local" / "bench"
 
 
