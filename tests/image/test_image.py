@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dockerfile import Image, StepFailedError
 
+from tests.image.dockerfile import Image, StepFailedError
 from transcription import manifest, planning
 from transcription.bucket import Bucket
 

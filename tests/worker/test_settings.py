@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzzing import bounded
-from harness import ROOT, Bucket
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.worker.fuzzing import bounded
+from tests.worker.harness import ROOT, Bucket
 from transcriber import models, storage
 from transcriber.errors import ConfigError
 from transcriber.manifest import Manifest, Recording, parse_manifest

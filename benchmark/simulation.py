@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from document import table
-
+from benchmark.document import table
 from transcription import planning
 from transcription.manifest import Line
 from transcription.settings import Settings
