@@ -158,10 +158,15 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 ## Tests and checks
 
 .PHONY: test
-test: setup .venv/wheels/lock build/cdk.out/manifest.json ## All tests
-	@$(AIRFLOW) -m pytest tests --ignore tests/worker --ignore tests/fine_tuning --ignore tests/faults
-	@$(AIRFLOW) -m pytest -p no:logging tests/faults
-	@$(WORKER) -m pytest tests/worker tests/fine_tuning
+test: setup .venv/wheels/lock build/cdk.out/manifest.json ## All tests, or some: make test ARGS="-k name", ARGS=tests/worker
+	@$(AIRFLOW) -m tests.run $(ARGS)
+
+.PHONY: coverage
+coverage: setup .venv/wheels/lock build/cdk.out/manifest.json ## Lines that the tests run, of plugins/ and the worker; takes ARGS, too
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(AIRFLOW) -m tests.run --coverage $(ARGS)
+	@$(AIRFLOW) -m coverage combine --quiet
+	@$(AIRFLOW) -m coverage report
 
 .PHONY: faults
 faults: setup build/cdk.out/manifest.json ## Make everything fail at every step; writes docs/faults.md, README.md
@@ -184,13 +189,19 @@ bench: setup .venv/bench/lock .venv/peers/lock ## Compare speed and words; write
 bench-plan: setup ## Plan up to a million recordings, simulate the costs; writes docs/benchmarks.md (QUICK=1: fewer)
 	@$(AIRFLOW) -m benchmark.plan $(if $(QUICK),--quick)
 
+.PHONY: fix
+fix: .venv/airflow/lock ## Format the code, and mend what the linter can
+	@$(AIRFLOW) -m ruff format .
+	@$(AIRFLOW) -m ruff check --fix .
+
 .PHONY: check
-check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by cfn-lint and cdk-nag, audit, dead links
+check: setup build/cdk.out/manifest.json audit ## Lint, types, imports, the template by cfn-lint and cdk-nag, audit, dead links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
 	@$(AIRFLOW) -m mypy plugins dags local_aws infra/leftovers.py infra/preflight.py requirements benchmark/plan.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
+	@.venv/airflow/bin/lint-imports
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
 	@.venv/infra/bin/hadolint worker_image/Dockerfile
 	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md docs tests/recordings worker_image
