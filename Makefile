@@ -201,7 +201,7 @@ check: setup build/cdk.out/manifest.json audit ## Lint, types, imports, the temp
 	@$(AIRFLOW) -m mypy plugins dags local_aws infra/leftovers.py infra/preflight.py requirements benchmark/plan.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
-	@.venv/airflow/bin/lint-imports
+	@.venv/airflow/bin/lint-imports --no-logo
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
 	@.venv/infra/bin/hadolint worker_image/Dockerfile
 	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md docs tests/recordings worker_image
