@@ -27,12 +27,15 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 
 # Compiled as pip does: else every process compiles its libraries anew where Python may not write, as in the benchmarks.
 .venv/airflow/lock .venv/worker/lock .venv/bench/lock: export UV_COMPILE_BYTECODE := 1
+# These have the project's own packages on their path, too: an editable install, built by what build.lock names.
+PROJECT_IN := airflow infra worker bench
+$(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
 .venv/airflow/lock: requirements/airflow.lock | $(UV)
 	$(call environment,airflow,3.12,$<)
 .venv/infra/lock: requirements/infra.lock | $(UV)
 	$(call environment,infra,3.12,$<)
 .venv/worker/lock: requirements/worker.lock worker_image/requirements-tflite.lock | $(UV)
-	$(call environment,worker,3.9,$<,$(word 2,$^))
+	$(call environment,worker,3.9,$<,worker_image/requirements-tflite.lock)
 .venv/bench/lock: requirements/bench.lock | $(UV)
 	$(call environment,bench,3.9,$<)
 .venv/peers/lock: requirements/peers.lock | $(UV)
@@ -70,22 +73,21 @@ $(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
 		--dest $(@D) -r $< -r $(word 2,$^)
 	@cp $< $@
 
-# project.pth puts the project's packages on the interpreter's path.
 define environment
 	@echo "Making the environment .venv/$(1) (Python $(2))"
 	@$(UV) venv --quiet --clear --no-project --python $(2) .venv/$(1)
 	@$(UV) pip sync --quiet --require-hashes --python .venv/$(1)/bin/python $(3)
-	@printf '%s\n' "$(CURDIR)/plugins" "$(CURDIR)/worker_image" "$(CURDIR)/infra" \
-		>.venv/$(1)/lib/python$(2)/site-packages/project.pth
 	$(if $(4),@$(UV) pip sync --quiet --require-hashes --python .venv/$(1)/bin/python --target .venv/$(1)/tflite $(4))
+	$(if $(filter $(1),$(PROJECT_IN)),@$(UV) pip install --quiet --no-deps --python .venv/$(1)/bin/python \
+		--build-constraint requirements/build.lock --editable .)
 	@cp $(3) $@
 endef
 
 ## What to run
 
 # How a local Batch container runs: as a process, or with `make demo DOCKER=tag` as a container of that image.
-LOCAL := PYTHONPATH=infra:plugins $(AIRFLOW) -m local_aws $(if $(DOCKER),--docker "$(DOCKER)")
-SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*' -not -path 'infra/local_aws/*')
+LOCAL := $(AIRFLOW) -m local_aws $(if $(DOCKER),--docker "$(DOCKER)")
+SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
 
 # What the CDK app is synthesised to: a folder for each file of settings.
 ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
@@ -105,7 +107,7 @@ image: build/worker_image ## Build the worker's image with Docker: make image TA
 .PHONY: fine-tune
 fine-tune: .venv/worker/lock .venv/fine-tuning/lock $(KENLM) ## A model and scorer of your own: make fine-tune DATA=folder OUT=folder
 	@[ -n "$(DATA)" ] && [ -n "$(OUT)" ] || { echo "Say make fine-tune DATA=folder OUT=folder: docs/fine-tuning.md" >&2; exit 1; }
-	@PYTHONPATH=worker_image:tests/bench $(WORKER) -m fine_tuning "$(DATA)" "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(TEXT),--text "$(TEXT)") \
+	@$(WORKER) -m fine_tuning "$(DATA)" "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(TEXT),--text "$(TEXT)") \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
@@ -164,10 +166,15 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 ## Tests and checks
 
 .PHONY: test
-test: setup .venv/wheels/lock build/cdk.out/manifest.json ## All tests
-	@$(AIRFLOW) -m pytest tests --ignore tests/worker --ignore tests/fine_tuning --ignore tests/faults
-	@$(AIRFLOW) -m pytest -p no:logging tests/faults
-	@$(WORKER) -m pytest tests/contract tests/worker tests/fine_tuning
+test: setup .venv/wheels/lock build/cdk.out/manifest.json ## All tests, or some: make test ARGS="-k name", ARGS=tests/worker
+	@$(AIRFLOW) -m tests.run $(ARGS)
+
+.PHONY: coverage
+coverage: setup .venv/wheels/lock build/cdk.out/manifest.json ## Lines that the tests run, of plugins/ and the worker; takes ARGS, too
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(AIRFLOW) -m tests.run --coverage $(ARGS)
+	@$(AIRFLOW) -m coverage combine --quiet
+	@$(AIRFLOW) -m coverage report
 
 .PHONY: faults
 faults: setup build/cdk.out/manifest.json ## Make everything fail at every step; writes docs/faults.md, README.md
@@ -183,36 +190,29 @@ audit: .venv/audit/lock .venv/infra/lock ## Known vulnerabilities of all locks, 
 
 .PHONY: bench
 bench: setup .venv/bench/lock .venv/peers/lock ## Compare speed and words; writes docs/benchmarks.md (QUICK=1: does it work?)
-	@$(WORKER) tests/bench $(if $(QUICK),--quick) $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	@$(WORKER) -m benchmark $(if $(QUICK),--quick) $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(RECORDINGS),--recordings $(RECORDINGS))
 
 .PHONY: bench-plan
 bench-plan: setup ## Plan up to a million recordings, simulate the costs; writes docs/benchmarks.md (QUICK=1: fewer)
-	@PYTHONPATH=plugins $(AIRFLOW) tests/bench/plan.py $(if $(QUICK),--quick)
+	@$(AIRFLOW) -m benchmark.plan $(if $(QUICK),--quick)
 
-BENCH_OF_THE_PLAN := $(addprefix tests/bench/,plan.py simulation.py test_bench.py)
+.PHONY: fix
+fix: .venv/airflow/lock ## Format the code, and mend what the linter can
+	@$(AIRFLOW) -m ruff format .
+	@$(AIRFLOW) -m ruff check --fix .
 
 .PHONY: check
-check: setup build/cdk.out/manifest.json audit ## Lint, types, the template by cfn-lint and cdk-nag, audit, dead links
+check: setup build/cdk.out/manifest.json audit ## Lint, types, imports, the template by cfn-lint and cdk-nag, audit, dead links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins/transcription plugins/transcription_contract dags infra/local_aws infra/leftovers.py infra/preflight.py tests/contract tests/pipeline tests/local_aws
-	@MYPYPATH=tests/infra:plugins:infra $(AIRFLOW) -m mypy tests/infra
-	@MYPYPATH=tests/image:plugins:infra $(AIRFLOW) -m mypy tests/image
-	@MYPYPATH=tests/worker:tests/faults $(AIRFLOW) -m mypy tests/faults requirements/audit.py
+	@$(AIRFLOW) -m mypy plugins dags local_aws infra/leftovers.py infra/preflight.py requirements benchmark/plan.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
-	@$(WORKER) -m mypy worker_image/transcriber plugins/transcription_contract
-	@MYPYPATH=tests/bench:plugins $(AIRFLOW) -m mypy $(BENCH_OF_THE_PLAN)
-	@MYPYPATH=tests/bench:worker_image:plugins $(WORKER) -m mypy $(filter-out $(BENCH_OF_THE_PLAN),$(wildcard tests/bench/*.py))
-	@MYPYPATH=worker_image:plugins:tests/bench $(WORKER) -m mypy fine_tuning
+	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
+	@.venv/airflow/bin/lint-imports --no-logo
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
 	@.venv/infra/bin/hadolint worker_image/Dockerfile
 	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md CONTRIBUTING.md CHANGELOG.md docs tests/recordings worker_image
-
-.PHONY: fix
-fix: setup ## Format the code and sort its imports
-	@$(AIRFLOW) -m ruff check --fix .
-	@$(AIRFLOW) -m ruff format .
 
 .PHONY: snapshot
 snapshot: setup ## Renew the template's snapshot after a wanted change
@@ -222,6 +222,7 @@ snapshot: setup ## Renew the template's snapshot after a wanted change
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate
 lock: | $(UV) ## Resolve the lock files anew from the .in files
 	$(LOCK) --universal requirements/uv.in -o requirements/uv.lock
+	$(LOCK) --universal --python-version 3.9 requirements/build.in -o requirements/build.lock
 	$(LOCK) --python-version 3.12 --constraint requirements/constraints-3.3.1.txt requirements/airflow.in -o requirements/airflow.lock
 	$(LOCK) --python-version 3.12 requirements/infra.in -o requirements/infra.lock
 	$(LOCK) --python-version 3.9 --no-deps requirements/bench.in -o requirements/bench.lock

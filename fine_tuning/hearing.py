@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from word_errors import word_error_rate
 
 from transcriber.engine import EngineSpec, load_engine
 from transcriber.model_file import model_kind
@@ -19,6 +18,7 @@ from transcriber.samples import Samples
 from transcription_contract.run_options import TranscriptionOptions
 
 from .dataset import Clip
+from .word_errors import word_error_rate
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parent
-sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "worker")]
-
-from injection import FaultyWorkers  # noqa: E402
-from ledger import Ledger  # noqa: E402
+from tests.faults.injection import FaultyWorkers
+from tests.faults.ledger import Ledger
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxy import Call, Proxy, Reset, proxied
-
 from local_aws.containers import WorkerProcess
+from tests.worker.proxy import Call, Proxy, Reset, proxied
 
 HOOK = Path(__file__).parent / "hook"
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import SHORT, TEXTS, recording
-from injection import BAD_STEPS, MANIFEST, READS, FaultyWorkers, WireFault, Worker
-from ledger import Ledger
-from proxy import Reset
-from runs import Run, wait_for_all
-from trials import DECODER, DISK, ENGINE, LIFE, Trial, summary, table, write
 
+from tests.faults.injection import BAD_STEPS, MANIFEST, READS, FaultyWorkers, WireFault, Worker
+from tests.faults.ledger import Ledger
+from tests.faults.runs import Run, wait_for_all
+from tests.faults.trials import DECODER, DISK, ENGINE, LIFE, Trial, summary, table, write
+from tests.worker.harness import SHORT, TEXTS, recording
+from tests.worker.proxy import Reset
 from transcription.errors import FilesMissing, ManifestUnreadable, PlanMissing
 
 PROJECT = Path(__file__).parents[2]

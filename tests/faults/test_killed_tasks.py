@@ -21,9 +21,9 @@ from typing import Any
 
 import boto3
 import pytest
-from proxy import Call, Proxy, Reset, proxied
-from runs import Run
 
+from tests.faults.runs import Run
+from tests.worker.proxy import Call, Proxy, Reset, proxied
 from transcription import array_job
 from transcription_contract import layout
 

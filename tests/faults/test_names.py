@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import SHORT, TEXTS, recording
-from runs import Run, wait_for_all
+from tests.faults.runs import Run, wait_for_all
+from tests.worker.harness import SHORT, TEXTS, recording
 
 ODD = [
     "two words.wav",

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from harness import TEXTS, recording
-from injection import FaultyWorkers, WireFault, Worker
-from ledger import Ledger
-from runs import Run, wait_for_all
 
+from tests.faults.injection import FaultyWorkers, WireFault, Worker
+from tests.faults.ledger import Ledger
+from tests.faults.runs import Run, wait_for_all
+from tests.worker.harness import TEXTS, recording
 from transcription import bucket, plan_lock, planning, submission
 from transcription.errors import PlanLockLost, PlanOvertaken
 from transcription_contract import layout

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from injection import BAD_STEPS, GOOD_STEPS
-from ledger import Ledger
+from tests.faults.injection import BAD_STEPS, GOOD_STEPS
+from tests.faults.ledger import Ledger
 
 LIFE = (*GOOD_STEPS, *BAD_STEPS)
 ENGINE, DECODER, DISK = "engine", "decoder", "scratch disk"

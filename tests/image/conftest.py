@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # what stands beside this file
-
-from dockerfile import Image, build
-
+from tests.image.dockerfile import Image, build
 from transcription_stack import build_context
 
 PROJECT = Path(__file__).resolve().parents[2]

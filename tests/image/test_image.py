@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dockerfile import Image, StepFailedError
 
+from tests.image.dockerfile import Image, StepFailedError
 from transcription import planning
 from transcription.bucket import Bucket
 from transcription_contract import manifest

@@ -3,17 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# What stands beside this file, and the settings, which need no CDK.
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "infra")]
-
-from stack_template import PROJECT, Assembly  # noqa: E402
+from tests.infra.stack_template import PROJECT, Assembly
 
 Run = Callable[[dict[str, Any]], tuple[subprocess.CompletedProcess[str], Path]]
 

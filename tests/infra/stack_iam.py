@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stack_template import as_list
+from tests.infra.stack_template import as_list
 
 
 def _like(pattern: str, value: str) -> bool:

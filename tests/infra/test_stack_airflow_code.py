@@ -10,7 +10,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from stack_template import PROJECT, Assembly
+
+from tests.infra.stack_template import PROJECT, Assembly
 
 CONSTRAINTS = PROJECT / "requirements" / "constraints-3.3.1.txt"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack_template import PROJECT, Assembly
+
+from tests.infra.stack_template import PROJECT, Assembly
 
 INFRA = PROJECT / ".venv" / "infra" / "bin"
 
@@ -27,9 +28,8 @@ group.add_ingress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(22))
 """
 
 SYNTHESISE_WITH_FAULTS = """
-import os, sys
+import os
 from pathlib import Path
-sys.path.insert(0, "infra")
 import app
 app.use_bundled_node()
 from aws_cdk import aws_ec2 as ec2, aws_iam as iam, aws_s3 as s3

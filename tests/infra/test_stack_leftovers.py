@@ -9,7 +9,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
-from stack_template import PROJECT, Assembly
+
+from tests.infra.stack_template import PROJECT, Assembly
 
 _spec = importlib.util.spec_from_file_location("leftovers", PROJECT / "infra" / "leftovers.py")
 assert _spec

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from stack_iam import allowed
-from stack_template import Assembly, as_list
+
+from tests.infra.stack_iam import allowed
+from tests.infra.stack_template import Assembly, as_list
 
 AUDIO = "<StorageAudio.Arn>"
 CODE = "<StorageAirflowCode.Arn>"

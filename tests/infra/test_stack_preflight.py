@@ -6,7 +6,8 @@ import boto3
 import preflight
 import pytest
 from moto import mock_aws
-from stack_template import Assembly
+
+from tests.infra.stack_template import Assembly
 
 OURS = "cdk-hnb659fds-container-assets-123456789012-us-east-1"
 

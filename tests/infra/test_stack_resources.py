@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from stack_template import PROJECT, Assembly, as_list
 
+from tests.infra.stack_template import PROJECT, Assembly, as_list
 from transcription_stack.image import built_in_models
 from transcription_stack.settings import FARGATE_MEMORY_GB
 

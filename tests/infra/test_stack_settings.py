@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack_template import PROJECT
 
+from tests.infra.stack_template import PROJECT
 from transcription_stack.settings import IMAGE_BUILD_ARGS, InvalidSettingError, Settings, read_settings
 
 WRONG = [

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from stack_template import Assembly, plain, plain_name
+
+from tests.infra.stack_template import Assembly, plain, plain_name
 
 SNAPSHOT = Path(__file__).parent / "snapshot.yaml"
 

@@ -15,7 +15,6 @@ RECORDINGS = PROJECT / "tests" / "recordings"
 def demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "local_aws", "demo", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": "infra:plugins"},
         cwd=PROJECT,
         capture_output=True,
         text=True,

@@ -125,7 +125,7 @@ def running() -> Iterator[Running]:
             "--ui-port",
             str(ui_port),
         ],
-        env={**os.environ, "PYTHONPATH": "infra:plugins", "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         text=True,

@@ -6,7 +6,8 @@ import io
 
 import av
 import numpy as np
-from sounds import encoded, speech, wav
+
+from tests.worker.sounds import encoded, speech, wav
 
 FORMS = {
     "wav-u8": ("wav", "pcm_u8", 16000, "mono"),

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "worker_image")]
-
-from harness import ROOT, Bucket, aws_environment, wait_for  # noqa: E402
+from tests.worker.harness import ROOT, Bucket, aws_environment, wait_for
 
 
 def pytest_configure(config: pytest.Config) -> None:

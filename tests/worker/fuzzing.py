@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT
 from hypothesis import settings
+
+from tests.worker.harness import ROOT
 
 FUZZ = int(os.environ.get("FUZZ", "1"))
 

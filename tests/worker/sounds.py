@@ -9,7 +9,8 @@ from fractions import Fraction
 import av
 import numpy as np
 import soxr
-from harness import recording
+
+from tests.worker.harness import recording
 
 RATE = 16_000
 BLOCK = 1 << 22  # samples that are encoded at a time

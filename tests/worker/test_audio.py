@@ -9,13 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from cases import BAD, FORMS
-from fuzzing import bounded, keep
-from harness import ROOT, SHORT, TEXTS, recording
 from hypothesis import given
 from hypothesis import strategies as st
-from sounds import RATE, encoded, speech, stereo, wav
 
+from tests.worker.cases import BAD, FORMS
+from tests.worker.fuzzing import bounded, keep
+from tests.worker.harness import ROOT, SHORT, TEXTS, recording
+from tests.worker.sounds import RATE, encoded, speech, stereo, wav
 from transcriber import audio
 from transcriber.audio import Audio
 from transcriber.engine import Engine, EngineSpec, load_engine

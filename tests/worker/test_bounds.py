@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import SHORT, TEXTS, Bucket, ended, wait_for, with_limits
-from proxy import Call, Proxy, proxied
-from sounds import RATE, speech, wav
 
+from tests.worker.harness import SHORT, TEXTS, Bucket, ended, wait_for, with_limits
+from tests.worker.proxy import Call, Proxy, proxied
+from tests.worker.sounds import RATE, speech, wav
 from transcriber.child import AHEAD_FILES, DELIVERIES, MEMORY_BYTES, Asked, Child, Fetched, Underway
 from transcriber.decoder import Batch
 from transcriber.engine import Recognition, Word

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import ROOT
-from sounds import RATE, encoded, speech, wav
 
+from tests.worker.harness import ROOT
+from tests.worker.sounds import RATE, encoded, speech, wav
 from transcriber import decoder as decoding
 from transcriber.cpus import available_cpus
 from transcriber.decoder import Decoder

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import TEXTS, Bucket, ended, recording, wait_for
-from proxy import Call, Proxy, proxied
-from sounds import RATE, encoded, wav
+
+from tests.worker.harness import TEXTS, Bucket, ended, recording, wait_for
+from tests.worker.proxy import Call, Proxy, proxied
+from tests.worker.sounds import RATE, encoded, wav
 
 FINISHED = ["output/call", "output/call.json", "processed/call.wav"]
 REJECTED = ["failed/call.wav", "failed/call.wav.error.json"]

@@ -10,10 +10,10 @@ from typing import Any
 import pysubs2
 import pytest
 import webvtt
-from fuzzing import bounded
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.worker.fuzzing import bounded
 from transcriber.captions import LINE_CHARACTERS, LINES, READ_CHARACTERS, captions
 from transcriber.engine import Word
 from transcriber.formats import render

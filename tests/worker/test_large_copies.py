@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import SHORT, SOURCES, TEXTS, Bucket, ended, recording
-from proxy import Call, Proxy, proxied
-from sounds import RATE, speech, wav
 
+from tests.worker.harness import SHORT, SOURCES, TEXTS, Bucket, ended, recording
+from tests.worker.proxy import Call, Proxy, proxied
+from tests.worker.sounds import RATE, speech, wav
 from transcriber import storage
 from transcriber.errors import Replaced, TemporaryError
 

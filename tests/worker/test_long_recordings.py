@@ -13,11 +13,11 @@ import numpy as np
 import pysubs2
 import pytest
 import webvtt
-from harness import TEXTS, Bucket, with_limits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sounds import RATE, encoded, speech, wav
 
+from tests.worker.harness import TEXTS, Bucket, with_limits
+from tests.worker.sounds import RATE, encoded, speech, wav
 from transcriber.pieces import LONG_SILENCE_SECONDS, MAX_SECONDS, cut
 from transcriber.samples import Piece
 

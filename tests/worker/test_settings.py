@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import ROOT, Bucket
 
+from tests.worker.harness import ROOT, Bucket
 from transcriber import models, storage
 from transcriber.errors import ConfigError
 from transcriber.model_file import alphabet_of, model_kind, scorer_fault

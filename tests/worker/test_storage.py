@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 import pytest
-from harness import Bucket
 
+from tests.worker.harness import Bucket
 from transcriber import storage
 from transcriber.errors import ConfigError, Gone, Replaced
 

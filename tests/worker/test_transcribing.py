@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soxr
-from harness import RECORDINGS, ROOT, TEXTS, Bucket, aws_environment, processed_key, recording
-from sounds import RATE, encoded, speech, stereo, wav
 
+from tests.worker.harness import RECORDINGS, ROOT, TEXTS, Bucket, aws_environment, processed_key, recording
+from tests.worker.sounds import RATE, encoded, speech, stereo, wav
 from transcriber import pool, storage
 from transcriber.child import Child
 from transcriber.decoder import Decoder

@@ -19,7 +19,7 @@ WAV_HEADER = 44
 
 def commit(deed: str) -> None:
     if deed == "memory":
-        from transcriber import decoder  # type: ignore[import-untyped]
+        from transcriber import decoder
 
         whole = decoder._some
 
@@ -27,7 +27,7 @@ def commit(deed: str) -> None:
             decoder._some = whole  # the next recording is none of its business
             return bytearray(8 << 30)  # more than the decoder may have
 
-        decoder._some = hungry
+        decoder._some = hungry  # type: ignore[assignment]
         return
     blow, _, to_the_child = deed.partition(" ")
     if to_the_child:
@@ -50,7 +50,7 @@ def failing(function: Callable[..., Any], fault: dict[str, Any], is_victim: Call
 
 
 def install(fault: dict[str, Any]) -> None:
-    from transcriber import decoder, pool  # type: ignore[import-not-found]
+    from transcriber import decoder, pool
 
     size = fault["size"]
     if fault["function"] == "engine":

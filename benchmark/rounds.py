@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from ways import Outcome
+from benchmark.ways import Outcome
 
 Rounds = dict[str, list[Outcome]]
 Item = TypeVar("Item")

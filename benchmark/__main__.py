@@ -14,7 +14,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,13 +22,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import corpus
 import numpy as np
-import ways
-from document import COSTS, machine, table, write
-from rounds import Rounds, cpu, in_turns, medians, memory, paired, same_texts, speed_up, turned, turns, wall
-from ways import Model, Outcome
-from word_errors import word_error_rate
+
+from benchmark import corpus, ways
+from benchmark.document import COSTS, machine, table, write
+from benchmark.rounds import Rounds, cpu, in_turns, medians, memory, paired, same_texts, speed_up, turned, turns, wall
+from benchmark.ways import Model, Outcome
+from fine_tuning.word_errors import word_error_rate
+from transcriber.audio import Audio
 
 SCORER = ways.SMALL / "asterisk-en.scorer"
 TFLITE = Model(ways.SMALL / "asterisk-en.tflite", SCORER)
@@ -194,9 +194,6 @@ def start(effort: Effort) -> None:
 
 def forms(effort: Effort) -> None:
     """Other forms of audio: are they heard, and what does decoding cost?"""
-    sys.path.insert(0, str(ways.ROOT / "worker_image"))
-    from transcriber.audio import Audio
-
     clips = corpus.originals()[: 4 if effort.quick else None]
     long = corpus.long_clip(2 if effort.quick else 10)
     makers: dict[str, Callable[[corpus.Samples], bytes]] = {"wav": corpus.wav}
@@ -246,7 +243,7 @@ def defaults(effort: Effort) -> None:
         job: dict[str, Any] = {"engine": engine, "model": str(model.path), "scorer": model.scorer and str(model.scorer)}
         job |= {"beams": turned(widths, number), "pieces": turned(lengths, number), "quick": effort.quick}
         done = subprocess.run(
-            [str(python), str(ways.HERE / "defaults.py"), json.dumps(job)],
+            [str(python), "-m", "benchmark.defaults", json.dumps(job)], cwd=ways.ROOT,
             env={**os.environ, **ways.LOCAL, **model.runtime}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         rounds[name].append(json.loads(done.stdout.splitlines()[-1]))

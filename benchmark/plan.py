@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import botocore.session
-import simulation
 from botocore.parsers import create_parser
-from document import machine, table, write
 
+from benchmark import simulation
+from benchmark.document import machine, table, write
 from transcription import planning, stages
 from transcription.bucket import Bucket
 from transcription.models import Image, ModelRule

@@ -19,7 +19,7 @@ import soxr  # type: ignore[import-untyped]
 Samples = npt.NDArray[np.int16]
 
 RATE = 16_000
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = Path(__file__).parents[1] / "tests" / "recordings"
 SPEEDS = (1.0, 0.95, 1.05, 0.97, 1.03, 0.92, 1.08)  # what the demo model still understands
 FORMS = {  # extension: container, codec, rate, channels
     "mp3": ("mp3", "libmp3lame", 44_100, "stereo"),

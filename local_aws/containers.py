@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[1]
 WORKER_IMAGE = PROJECT / "worker_image"
+PLUGINS = PROJECT / "plugins"
 
 
 class Runtime(Protocol):
@@ -46,7 +47,7 @@ class WorkerProcess:
         inherited = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
         return [str(program), *command[1:]], {
             **inherited,
-            "PYTHONPATH": os.pathsep.join(map(str, (WORKER_IMAGE, PROJECT / "plugins"))),
+            "PYTHONPATH": f"{WORKER_IMAGE}:{PLUGINS}",
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.image_environment,
             **environment,

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import rounds
-import s3_server
-import simulation
-from ways import Outcome
-from word_errors import word_error_rate, word_errors
-
+from benchmark import rounds, s3_server, simulation
+from benchmark.ways import Outcome
+from fine_tuning.word_errors import word_error_rate, word_errors
 from transcription import planning
 
 
@@ -65,7 +57,9 @@ def test_texts_are_the_same_if_all_their_words_are() -> None:
 
 def test_the_rows_of_several_rounds_are_one_row_a_setting_with_its_median_cost() -> None:
     costs = [(0.1, 0.5), (0.3, 0.4), (0.2, 0.9)]
-    rows = [[{"beam": beam, "rtf": rtf, "same": 1} for beam, rtf in zip((100, 500), each)] for each in costs]
+    rows = [
+        [{"beam": beam, "rtf": rtf, "same": 1} for beam, rtf in zip((100, 500), each, strict=True)] for each in costs
+    ]
     assert rounds.medians(rows) == [{"beam": 100, "rtf": 0.2, "same": 1}, {"beam": 500, "rtf": 0.5, "same": 1}]
 
 

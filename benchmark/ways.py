@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parent
 WORKER_PYTHON = ROOT / ".venv/worker/bin/python"
 TFLITE = ROOT / ".venv/worker/tflite"  # where the module deepspeech is that of deepspeech-tflite
 BENCH_PYTHON = ROOT / ".venv/bench/bin/python"

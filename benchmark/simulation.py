@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from document import table
-
+from benchmark.document import table
 from transcription import planning
 from transcription.settings import Settings
 from transcription_contract.manifest import Recording

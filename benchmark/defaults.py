@@ -1,4 +1,4 @@
-"""What the decoder's width and the length of pieces do to cost and to words: `python defaults.py JOB`.
+"""What the decoder's width and the length of pieces do to cost and to words: `python -m benchmark.defaults JOB`.
 
 JOB is a JSON object: `engine`, `model`, `scorer` (or null), `beams`, `pieces` (seconds), `quick`. Prints a JSON object
 with a row for each beam and each length of pieces: measured as they are given, printed from the least to the most.
@@ -12,13 +12,10 @@ import json
 import sys
 import time
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
-import corpus
-from word_errors import word_error_rate
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "worker_image"))
+from benchmark import corpus
+from fine_tuning.word_errors import word_error_rate
 from transcriber import pieces
 
 
