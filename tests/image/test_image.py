@@ -110,7 +110,12 @@ def test_the_registry_can_still_scan_what_debian_installed(image: Image) -> None
 
 
 def test_nothing_of_the_build_is_left(image: Image) -> None:
-    assert {path.name for path in (image.root / "opt").iterdir()} == {"worker", "models", "transcriber"}
+    assert {path.name for path in (image.root / "opt").iterdir()} == {
+        "worker",
+        "models",
+        "transcriber",
+        "transcription_contract",
+    }
     assert not (image.root / "build").exists()
     assert not list((image.root / "opt/transcriber").rglob("__pycache__"))
 
