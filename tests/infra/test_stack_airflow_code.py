@@ -25,7 +25,9 @@ def _source(folder: str) -> set[str]:
     return {
         path.relative_to(PROJECT / folder).as_posix()
         for path in (PROJECT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and (path.name == ".airflowignore" or not path.name.startswith("."))
     }
 
 
