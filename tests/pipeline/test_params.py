@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,10 +13,13 @@ from transcription.params import PARAMS, run_options_of
 from transcription_contract import run_options
 from transcription_contract.run_options import RunOptions
 
+# Taken before any test: `Param.resolve` keeps the value that it was given.
+DEFAULTS = {name: param.value for name, param in PARAMS.items()}
+
 
 def context(conf: dict[str, Any]) -> dict[str, Any]:
     """What Airflow gives to a task of a run with this `conf`; it drops names that the DAG does not declare."""
-    params = {name: conf.get(name, param.value) for name, param in PARAMS.items()}
+    params = {name: conf.get(name, default) for name, default in DEFAULTS.items()}
     return {"dag_run": SimpleNamespace(conf=conf), "params": params}
 
 
@@ -42,7 +46,8 @@ def test_what_a_container_would_refuse_is_refused_before_anything_starts(conf: d
 def test_the_form_itself_refuses_a_boost_or_a_word_that_cannot_work() -> None:
     from airflow.sdk.exceptions import ParamValidationError
 
-    PARAMS["hot_words"].resolve({"voicemail": 7.5})
+    hot_words = copy.deepcopy(PARAMS["hot_words"])
+    hot_words.resolve({"voicemail": 7.5})
     for words in ({"voicemail": 500}, {"two words": 5}):
         with pytest.raises(ParamValidationError):
-            PARAMS["hot_words"].resolve(words)
+            hot_words.resolve(words)
