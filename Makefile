@@ -181,7 +181,7 @@ faults: setup build/cdk.out/manifest.json ## Make everything fail at every step;
 	@FAULT_TABLES=1 $(AIRFLOW) -m pytest -s -p no:logging tests/faults/test_faults.py
 
 .PHONY: fuzz
-fuzz: setup ## Fuzz the decoder and the manifest reader for longer (FUZZ=100)
+fuzz: setup ## Fuzz the decoder for longer (FUZZ=100)
 	@FUZZ=$(or $(FUZZ),100) $(WORKER) -m pytest -m fuzz tests/worker
 
 .PHONY: audit

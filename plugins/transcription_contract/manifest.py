@@ -40,8 +40,8 @@ class Header:
 class Recording:
     """One version of a recording, and where its transcript goes.
 
-    A million of them must fit in a small MWAA worker. So they have slots, and what follows from another field is
-    a property.
+    A million of them must fit in the memory of a small MWAA worker. So the class has slots, and properties compute the
+    other keys.
     """
 
     __slots__ = ("source_etag", "source_key", "source_size", "transcript_key", "uploaded")
