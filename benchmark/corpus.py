@@ -1,4 +1,4 @@
-"""What is transcribed: the project's sample recordings, at other speeds, one after the other, in other forms."""
+"""The audio of the benchmarks: the sample recordings, also at other speeds, joined, and in other formats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Samples = npt.NDArray[np.int16]
 
 RATE = 16_000
 RECORDINGS = Path(__file__).parents[1] / "tests" / "recordings"
-SPEEDS = (1.0, 0.95, 1.05, 0.97, 1.03, 0.92, 1.08)  # what the demo model still understands
+SPEEDS = (1.0, 0.95, 1.05, 0.97, 1.03, 0.92, 1.08)  # speeds that the demo's model still recognises
 FORMS = {  # extension: container, codec, rate, channels
     "mp3": ("mp3", "libmp3lame", 44_100, "stereo"),
     "m4a": ("mp4", "aac", 44_100, "stereo"),
@@ -45,13 +45,13 @@ class Clip:
 
 
 def originals() -> list[Clip]:
-    """The sample recordings as they are."""
+    """The unchanged sample recordings."""
     entries = json.loads((RECORDINGS / "transcripts.json").read_text("utf-8"))
     return [Clip(entry["file"], entry["text"], samples_of(RECORDINGS / entry["file"])) for entry in entries]
 
 
 def short_clips(count: int) -> list[Clip]:
-    """So many recordings of 2 to 9 seconds: the samples, again and again at another speed."""
+    """`count` recordings of 2 to 9 seconds: the samples, repeated at different speeds."""
     clips = originals()
     return [
         changed_speed(clips[number % len(clips)], SPEEDS[number // len(clips) % len(SPEEDS)]) for number in range(count)
@@ -64,7 +64,7 @@ def changed_speed(clip: Clip, speed: float) -> Clip:
 
 
 def long_clip(minutes: float, seed: int = 7) -> Clip:
-    """Samples in random order with pauses of 0.3 to 1 s, about as people talk."""
+    """Samples in random order with pauses of 0.3 to 1 s, similar to natural speech."""
     chance = random.Random(seed)  # noqa: S311
     parts: list[Samples] = []
     texts: list[str] = []
@@ -80,7 +80,7 @@ def long_clip(minutes: float, seed: int = 7) -> Clip:
 
 
 def worse_recordings() -> Iterator[tuple[str, list[Clip]]]:
-    """The samples as they are, and as worse microphones, lines, encoders and speakers would give them."""
+    """The samples, unchanged and degraded: telephone line, noise, other speeds. Yields (condition, clips)."""
     clips = originals()
     noise = np.random.default_rng(7)
 
@@ -120,7 +120,7 @@ def wav(samples: Samples) -> bytes:
 
 
 def encoded(samples: Samples, extension: str) -> bytes:
-    """The samples as a file of one of FORMS."""
+    """The content of a file with the samples, in one of FORMS."""
     container, codec, rate, layout = FORMS[extension]
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:

@@ -1,13 +1,14 @@
-"""What the decoder's width and the length of pieces do to cost and to words: `python -m benchmark.defaults JOB`.
+"""Measures cost and word errors by beam width and by length of pieces: `python -m benchmark.defaults JOB`.
 
 JOB is a JSON object: `engine`, `model`, `scorer` (or null), `beams`, `pieces` (seconds), `quick`. Prints a JSON object
-with a row for each beam and each length of pieces: measured as they are given, printed from the least to the most.
-CPU seconds are those of this process, one thread of work.
+with a row for each beam and each length of pieces. Measures in the given order and prints in ascending order. CPU
+seconds are those of this process, which works in one thread.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import sys
 import time
@@ -23,7 +24,7 @@ def main(job: dict[str, Any]) -> None:
     model = importlib.import_module(job["engine"]).Model(job["model"])
     if job["scorer"]:
         model.enableExternalScorer(job["scorer"])
-    known = bool(job["scorer"])  # the model knows the language of the samples
+    known = bool(job["scorer"])  # the model is for the samples' language, so word errors are meaningful
     print(json.dumps({"beams": beams(model, job, known), "pieces": lengths(model, job, known)}))
 
 
@@ -40,11 +41,11 @@ def beams(model: Any, job: dict[str, Any], known: bool) -> list[dict[str, Any]]:
         texts[beam] = []
         for name, clips in conditions.items():
             started = time.process_time()
-            heard = [model.stt(clip.samples) for clip in clips]
+            transcripts = [model.stt(clip.samples) for clip in clips]
             spent += time.process_time() - started
             seconds += sum(clip.seconds for clip in clips)
-            errors[name] = word_error_rate((clip.text, text) for clip, text in zip(clips, heard))
-            texts[beam] += heard
+            errors[name] = word_error_rate((clip.text, text) for clip, text in zip(clips, transcripts))
+            texts[beam] += transcripts
         rows.append({"beam": beam, "rtf": spent / seconds, "errors": errors if known else {}})
     widest = texts[500]
     for row in rows:
@@ -67,12 +68,12 @@ def lengths(model: Any, job: dict[str, Any], known: bool) -> list[dict[str, Any]
         spent = 0.0
         for name, samples in clips.items():
             chunks = (samples[at : at + corpus.RATE, None] for at in range(0, len(samples), corpus.RATE))
-            cut = list(pieces.cut(chunks, corpus.RATE))
+            cut = list(itertools.chain.from_iterable(pieces.cut(chunks, corpus.RATE)))
             started = time.process_time()
-            heard = " ".join(filter(None, (model.stt(piece.samples) for piece in cut)))
+            transcript = " ".join(filter(None, (model.stt(piece.samples) for piece in cut)))
             spent += time.process_time() - started
             if known:
-                row["errors"][name] = word_error_rate([(clip.text, heard)])
+                row["errors"][name] = word_error_rate([(clip.text, transcript)])
         row["rtf"] = spent / (len(clips) * clip.seconds)
         rows.append(row)
     return sorted(rows, key=itemgetter("seconds"))

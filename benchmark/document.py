@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and docs/costs.md: prose by hand, and between two markers each what was measured."""
+"""Writes measured tables into docs/benchmarks.md and docs/costs.md, between the two markers of each part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ RESULTS = ROOT / ".local" / "bench"
 
 
 def write(part: str, body: str, facts: Any, page: Path = PAGE) -> None:
-    """Put a part's tables into the page and its figures beside the run's others."""
+    """Write a part's tables into the page, and its figures to a JSON file in RESULTS.
+
+    Raises:
+        ValueError: the page has no markers for the part.
+    """
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{part}.json").write_text(json.dumps(facts, indent=1))
     text = page.read_text("utf-8")
@@ -28,7 +32,9 @@ def write(part: str, body: str, facts: Any, page: Path = PAGE) -> None:
         flags=re.DOTALL,
     )
     if f"<!-- {part} -->" not in text:
-        raise ValueError(f"{page} has no place for {part}")
+        raise ValueError(
+            f"{page} has no markers <!-- {part} --> and <!-- end of {part} -->. Add them where the tables belong."
+        )
     page.write_text(found, "utf-8")
     print(f"\n## {part}\n\n{body}", flush=True)
 
@@ -39,7 +45,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def machine() -> str:
-    """The processors, and how much of them other programs took since this one was started: it spoils wall times."""
+    """The CPUs, and the share that other programs used since this program's start: their load distorts wall times."""
     found = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     busy, total, own = (now - before for now, before in zip(_cpu_seconds(), _AT_START))
     others = max(0.0, busy - own) / max(total, 1e-9)
@@ -49,7 +55,7 @@ def machine() -> str:
 
 
 def _cpu_seconds() -> tuple[float, float, float]:
-    """Of all CPUs: busy, and altogether; and of this program and what it started and has ended."""
+    """CPU seconds: busy and total of all CPUs, and of this program with its finished child processes."""
     fields = [int(field) / 100 for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     idle = fields[3] + fields[4]
     used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

@@ -1,10 +1,11 @@
-"""The full-size model in full precision: `python full_size.py TFLITE PBMM OUT`.
+"""Makes a full-size model in full precision: `python full_size.py TFLITE PBMM OUT`.
 
-armspeech has its model as a quantised `.tflite` alone. The demo's `.pbmm` has the same graph with smaller layers: with
-the weights of the one in the graph of the other, the full-size model can be measured in both runtimes.
+The package armspeech has its model only as a quantised `.tflite`. The demo's `.pbmm` has the same graph with smaller
+layers. This program puts the weights of the `.tflite` into the graph of the `.pbmm`, so that the benchmarks can measure
+the full-size model in both runtimes.
 
-A `.pbmm` is a row of regions, the large weights and the graph, then their directory, then where that starts
-(tensorflow/core/util/memmapped_file_system.cc).
+A `.pbmm` file consists of regions (the large weights and the graph), the directory of the regions, and the directory's
+position (tensorflow/core/util/memmapped_file_system.cc).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from google.protobuf.message_factory import GetMessages  # type: ignore[import-u
 from tensorboard.compat.proto.graph_pb2 import GraphDef  # type: ignore[import-not-found]
 
 CELL = "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell"
-TENSORS = {  # in the .pbmm: in the .tflite, where weights are transposed
+TENSORS = {  # name in the .pbmm: name in the .tflite, where weights are transposed
     **{f"layer_{layer}/weights": f"layer_{layer}/weights/transpose" for layer in (1, 2, 3, 5, 6)},
     f"{CELL}/kernel": f"{CELL}/kernel/transpose_13",
     "layer_1/bias": "MatMul_bias",
@@ -46,7 +47,7 @@ def main(tflite_model: Path, pbmm: Path, out: Path) -> None:
 
 
 def tensors(content: bytes) -> dict[str, tuple[float, npt.NDArray[Any]]]:
-    """Every constant of a `.tflite`, with its scale (0: it is none of int8)."""
+    """All constants of a `.tflite` by name, each with its scale. The scale is 0 if the type is not int8."""
     model = tflite.Model.GetRootAsModel(content, 0)
     graph = model.Subgraphs(0)
     found = {}
@@ -66,14 +67,14 @@ def floats(scale: float, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def strings(content: bytes) -> list[bytes]:
-    """A string tensor of a `.tflite`: their count, the offset of each and of the end, then all of them."""
+    """The strings of a `.tflite` string tensor: it has their count, their offsets and the end's, then the strings."""
     (count,) = struct.unpack_from("<i", content)
     offsets = struct.unpack_from(f"<{count + 1}i", content, 4)
     return [content[start:end] for start, end in zip(offsets, offsets[1:])]
 
 
 def directory_message() -> Any:
-    """TensorFlow's MemmappedFileSystemDirectory (tensorflow/core/util/memmapped_file_system.proto), empty."""
+    """An empty MemmappedFileSystemDirectory of TensorFlow (tensorflow/core/util/memmapped_file_system.proto)."""
     file = FileDescriptorProto(name="memmapped_file_system.proto", syntax="proto3")
     region, directory = file.message_type.add(name="Region"), file.message_type.add(name="Directory")
     region.field.add(name="offset", number=1, type=Field.TYPE_UINT64, label=Field.LABEL_OPTIONAL)
@@ -86,7 +87,7 @@ def directory_message() -> Any:
 
 
 def graph_of(pbmm: bytes) -> Any:
-    """The graph is the last region."""
+    """The graph of a `.pbmm`, which is its last region."""
     (end,) = struct.unpack("<Q", pbmm[-8:])
     directory = directory_message()
     directory.ParseFromString(pbmm[end:-8])
@@ -96,7 +97,7 @@ def graph_of(pbmm: bytes) -> Any:
 
 
 def resize(graph: Any, weights: dict[str, npt.NDArray[np.float32]]) -> None:
-    """Give every constant and placeholder the size of the new layers."""
+    """Resize every constant and placeholder to the new layers."""
     new = {}
     for name in ("layer_1/bias", "layer_6/bias", f"{CELL}/bias"):
         new[len(np.frombuffer(constant(graph, name).tensor_content, np.float32))] = len(weights[name])

@@ -1,8 +1,8 @@
-"""Runs a command and tells what it cost: `python measured.py CPUS INTERVAL COMMAND…`.
+"""Runs a command and measures its cost: `python measured.py CPUS INTERVAL COMMAND…`.
 
-Prints one JSON object: wall seconds, CPU seconds (user and system, of the command and of all that it started), the
-highest memory of them together (PSS, in MB, looked at each INTERVAL seconds; 0: not at all), the seconds until the
-first line that names a file, the exit code, and the lines. CPUS is a list such as `0,1`.
+Prints one JSON object: wall seconds, CPU seconds (user and system, of the command and all its child processes), their
+peak memory (total PSS in MB, measured every INTERVAL seconds; INTERVAL 0 measures no memory), the seconds until the
+first output line with a file, the exit code, and the output lines. CPUS is a list such as `0,1`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(cpus: str, interval: str, *command: str) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what outlives its parent is still counted
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # also count processes that outlive their parent
     os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
     ended = threading.Event()
     peak = [0.0]
@@ -62,7 +62,7 @@ def descendants(process: int) -> list[int]:
 
 
 def pss_mb(process: int) -> float:
-    """Of memory that processes share, each counts its part."""
+    """A process's memory in MB. Memory that processes share counts proportionally (PSS)."""
     with suppress(OSError):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -1,8 +1,8 @@
-"""The original's way: for each recording a download, the `deepspeech` command, an upload and a move.
+"""The original's way: download each recording, run the `deepspeech` command, upload the transcript, move the recording.
 
-`python original.py COMMAND MODEL SCORER` works off the manifest of MANIFEST_PREFIX and AWS_BATCH_JOB_ARRAY_INDEX in
-S3_BUCKET_NAME, as the worker does, so that both do the same work. Kinder than the original in one point: one S3 client
-for all files, where the AWS command line would start anew for each call.
+`python original.py COMMAND MODEL SCORER` processes the manifest of MANIFEST_PREFIX and AWS_BATCH_JOB_ARRAY_INDEX in
+S3_BUCKET_NAME. The worker processes the same manifest, so both do the same work. This program is faster than the
+original in one point: it uses one S3 client for all files. The original starts the AWS command line for each call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def main(command: str, model: str, scorer: str) -> None:
             if scorer != "none":
                 arguments += ["--scorer", scorer]
             done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-            s3.put_object(Bucket=bucket, Key=line["transcript_key"], Body=done.stdout)
+            transcript_key = line["source_key"].replace("input/", "output/", 1)
+            s3.put_object(Bucket=bucket, Key=transcript_key, Body=done.stdout)
             source = {"Bucket": bucket, "Key": line["source_key"]}
             s3.copy_object(Bucket=bucket, Key=line["source_key"].replace("input/", "processed/", 1), CopySource=source)
             s3.delete_object(**source)

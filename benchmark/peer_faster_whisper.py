@@ -1,6 +1,6 @@
-"""Whisper's tiny English model in 8 bits, on one thread: `python peer_faster_whisper.py FILE…`, as bare.py.
+"""Whisper's tiny English model (int8) on one thread: `python peer_faster_whisper.py FILE…`. Prints lines like bare.py.
 
-Its capitals and punctuation are left out and its digits spelt, one by one, so that it is compared by words.
+Removes capitals and punctuation and spells each digit, so that the words can be compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""pocketsphinx with the English model of its package: `python peer_pocketsphinx.py FILE…`, as bare.py."""
+"""pocketsphinx with its package's English model: `python peer_pocketsphinx.py FILE…`. Prints lines like bare.py."""
 
 from __future__ import annotations
 

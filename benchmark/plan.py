@@ -1,8 +1,8 @@
-"""The plan at any size: `make bench-plan`.
+"""Benchmark of the task `plan`: `make bench-plan`.
 
-Memory and time of `plan` for up to a million keys, then a simulation of what such plans cost. Written to
-docs/benchmarks.md. The listing is S3's XML, made here and read by botocore: no network, so the plan is compared with
-the fastest listing that there can be.
+Measures memory and CPU time of `plan` for up to a million keys, and simulates the cost of its plans. Writes both to
+docs/benchmarks.md. The listing is generated S3 XML that botocore parses without a network, so `plan` is compared with
+the fastest possible listing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from botocore.parsers import create_parser
 
 from benchmark import simulation
 from benchmark.document import machine, table, write
-from transcription import planning, stages
+from transcription import planning
 from transcription.bucket import Bucket
-from transcription.models import Image, ModelRule
-from transcription.planning import StoredObject
+from transcription.grouping import group_by_model
+from transcription.model_rules import Image, ModelRule
+from transcription.plan_summary import PlanSummary
 from transcription.selection import Selection
-from transcription.settings import Settings
+from transcription.tasks.plan import manifests
 from transcription_contract.model_files import IMAGE_MODEL
 from transcription_contract.run_options import RunOptions
 
@@ -36,11 +37,10 @@ COUNTS = (0, 1, 2, 1_000, 1_001, 10_000, 100_000, 1_000_000)
 MAX_INSTANCES = 10_000
 MINUTES_PER_CHILD = 60
 PAGE = 1_000
-OPTIONS = Settings(bucket="bench", job_queue="bench", job_definition="bench")
 
 
 class Listing:
-    """S3's pages for so many recordings whose lengths are as uneven as people's."""
+    """S3's pages for `count` recordings with realistic durations."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -74,39 +74,45 @@ def bucket(count: int) -> Bucket:
 
 
 def plan(count: int) -> dict[str, Any]:
-    """What `plan` does between the listing and the upload of the manifests."""
-    recordings = [item for item in Selection().objects(bucket(count)) if isinstance(item, StoredObject)]
-    lines, _ = planning.manifest_lines(recordings)
-    del recordings
-    if not lines:
+    """Do the work of `plan` between the listing and the upload of the manifests. Return figures about the plan."""
+    selection = Selection()
+    chosen = selection.choose(*bucket(count).selected(selection))
+    rule = ModelRule(IMAGE_MODEL, Image(built_in=frozenset()), {}, lambda _choice: None)
+    grouped = group_by_model(planning.recordings(chosen, frozenset()), rule)
+    if not grouped.tables:
         return {}
-    seconds = sum(map(planning.audio_seconds, lines))
     children = planning.child_count(
-        seconds, len(lines), max_instances=MAX_INSTANCES, audio_minutes_per_child=MINUTES_PER_CHILD
+        grouped.audio_seconds, grouped.files, max_instances=MAX_INSTANCES, audio_minutes_per_child=MINUTES_PER_CHILD
     )
-    groups, _ = ModelRule(IMAGE_MODEL, Image(built_in=frozenset()), {}, lambda _choice: None).groups(lines)
-    shares = planning.shares(groups, children, max_instances=MAX_INSTANCES)
-    summary = stages.summary_of(
-        shares,
-        seconds,
-        digest=planning.digest(stages.Manifests(shares, RunOptions())),
-        prefix="child_job_input/scheduled__2026-11-23T01-00-00-00-00-0123abcd/",
-        left_alone=0,
-        unusable_models=[],
+    shares = planning.shares(grouped.tables, children, max_instances=MAX_INSTANCES)
+    manifest_bytes = sum(map(len, manifests(shares, RunOptions())))
+    summary = PlanSummary(
+        plan_id="0123456789abcdef",
+        made_from="fedcba9876543210",
+        prefix="",
+        planned=datetime.now(UTC),
+        manifest_prefix="child_job_input/scheduled__2026-11-23T01-00-00-00-00-0123abcd/",
+        files=grouped.files,
+        children=len(shares),
+        left_alone=grouped.left_alone,
+        unusable_models=(),
+        largest_files=tuple(grouped.largest_files()),
+        estimated_audio_hours=round(grouped.audio_seconds / 3600, 3),
+        estimated_minutes=1234.5,
+        estimated_usd=1234.5678,
         dry_run=False,
-        options=OPTIONS,
     )
-    work = [sum(planning.audio_seconds(line) + 2.0 for line in share) for _, share in shares]
+    work = [sum(share.table.audio_seconds[row] + 2.0 for row in share.rows) for share in shares]
     return {
         "children": children,
         "balance": max(work) / (sum(work) / len(work)),
-        "largest": max(planning.audio_seconds(line) for line in lines) / (sum(work) / len(work)),
-        "xcom": len(json.dumps(summary)),
+        "xcom": len(json.dumps(summary.to_json())),
+        "manifest_bytes": manifest_bytes,
     }
 
 
 def bare_listing(count: int) -> float:
-    """CPU seconds of reading every page and doing nothing."""
+    """CPU seconds to read every page without other work."""
     started = time.process_time()
     for page in Listing(count).paginate():
         for item in page.get("Contents", ()):
@@ -115,7 +121,7 @@ def bare_listing(count: int) -> float:
 
 
 def row(count: int) -> dict[str, Any]:
-    """One size, in a process of its own."""
+    """The figures for one number of keys. Run it in a new process, because it measures peak memory."""
     plan(1)
     bare_listing(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""What is compared runs in turns, round after round, and is compared within each."""
+"""Runs the compared programs in turns, round after round, and compares them within each round."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Item = TypeVar("Item")
 
 
 def turned(items: Iterable[Item], number: int) -> list[Item]:
-    """The items, backwards in every other round: a machine that becomes slower meets all alike."""
+    """The items, reversed in every second round, so that a change of the machine's speed affects all equally."""
     return list(items)[:: 1 if number % 2 == 0 else -1]
 
 
 def turns(rounds: int, names: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """All names once, then all again, each with the number of its round."""
+    """All names in each round. Yields (number of the round, name)."""
     forwards = list(names)
     for number in range(rounds):
         for name in turned(forwards, number):
@@ -26,7 +26,7 @@ def turns(rounds: int, names: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def in_turns(rounds: int, named: dict[str, Callable[[], Outcome]]) -> Rounds:
-    """Run all once, then all again."""
+    """Run everything once in each round."""
     found: Rounds = {name: [] for name in named}
     for number, name in turns(rounds, named):
         run = named[name]()
@@ -36,12 +36,12 @@ def in_turns(rounds: int, named: dict[str, Callable[[], Outcome]]) -> Rounds:
 
 
 def medians(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of all rounds as one's, each with its median cost; the words are the same each time."""
+    """Combine the rows of all rounds: each row has its median cost. The words are the same in all rounds."""
     return [{**same[0], "rtf": statistics.median(row["rtf"] for row in same)} for same in zip(*rounds)]
 
 
 def paired(found: Rounds, first: str, second: str, what: Callable[[Outcome], float]) -> float:
-    """Median over the rounds of the ratio within one."""
+    """The median over the rounds of the ratio `first` / `second` within a round."""
     return statistics.median(what(a) / what(b) for a, b in zip(found[first], found[second]))
 
 
@@ -50,7 +50,7 @@ def speed_up(found: Rounds, fast: str, slow: str) -> float:
 
 
 def same_texts(first: Outcome, second: Outcome) -> int:
-    """How many recordings have the same words: without a scorer an engine may write two spaces, the worker never."""
+    """The number of recordings with the same words. Ignores spaces: without a scorer an engine may write two spaces."""
     return sum(text.split() == second.texts[name].split() for name, text in first.texts.items())
 
 

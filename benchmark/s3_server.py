@@ -1,8 +1,8 @@
-"""A small S3 in memory: `python s3_server.py PORT_FILE LATENCY_SECONDS`.
+"""A small S3 server in memory: `python s3_server.py PORT_FILE LATENCY_SECONDS`.
 
-The project's tests run against moto, which takes several milliseconds of CPU a call. On the two CPUs of a benchmark
-they would be taken from the engines, and on AWS they are not. This one knows what the worker asks for, with its
-conditions, and can answer every call late.
+The benchmarks do not use moto, because moto needs several milliseconds of CPU time per request. On a machine with two
+CPUs the engines would lose this time; on AWS they do not. This server supports the worker's requests and their
+conditions, and can delay every answer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def serve(port_file: Path, latency: float) -> None:
 
 
 async def connection(latency: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer a client's calls until it hangs up."""
+    """Answer a client's requests until the client closes the connection."""
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -57,8 +57,8 @@ async def connection(latency: float, reader: asyncio.StreamReader, writer: async
                 await asyncio.sleep(latency)
             found = answer(method, unquote(urlsplit(target).path), headers, body)
             all_headers = {**found.headers, "Content-Length": str(len(found.body))}
-            told = "".join(f"{name}: {value}\r\n" for name, value in all_headers.items())
-            writer.write(f"HTTP/1.1 {found.status} -\r\n{told}\r\n".encode("latin-1"))
+            header_lines = "".join(f"{name}: {value}\r\n" for name, value in all_headers.items())
+            writer.write(f"HTTP/1.1 {found.status} -\r\n{header_lines}\r\n".encode("latin-1"))
             if method != "HEAD":
                 writer.write(found.body)
             await writer.drain()
@@ -67,7 +67,7 @@ async def connection(latency: float, reader: asyncio.StreamReader, writer: async
 
 
 def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-    """Do what a call asks for."""
+    """Execute a request and return the answer."""
     if method == "PUT":
         return copy(path, headers) if "x-amz-copy-source" in headers else put(path, headers, body)
     found = objects.get(path)

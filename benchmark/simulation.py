@@ -1,9 +1,9 @@
-"""What a night costs and when it is done, by how the files are shared out: a simulation, without AWS.
+"""Simulates the cost and the duration of a run for different ways to split the files, without AWS.
 
-Every figure is counted, none is timed: a container starts for START seconds, then works off its files one by one on
-ENGINES engines; Spot takes containers away at random (Poisson) and Batch starts them again, where what is in the bucket
-is not done again. Compared: the project's plan, the original's split by count with its model load a file, and the
-ideal, in which all work is spread evenly and every second is audio.
+The simulation measures no time. A container needs START seconds to start, then processes its files one after the other
+on ENGINES engines. Spot stops containers at random (Poisson), and Batch starts them again. A restarted container skips
+finished files. The simulation compares the project's plan, the original's split by count with a model load per file,
+and the ideal: evenly distributed work without overhead.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from benchmark.document import table
 from transcription import planning
-from transcription.settings import Settings
-from transcription_contract.manifest import Recording
+from transcription.configuration import Configuration
 
 START = 60.0  # seconds: placing the container, pulling the image
 LOAD = 1.5  # seconds: from the process's start to an engine that is ready
-RTF = Settings.cpu_seconds_per_audio_second  # of an engine beside another
-ENGINES = 2  # of a child of 2 vCPU
-OVERHEAD = 0.016  # CPU-seconds a file beside the engine
-ORIGINAL_LOAD = 1.0  # seconds a file: process, model and scorer
-RECLAIMS_PER_HOUR = 0.05  # of each container: about one in twenty an hour
-MIN_BILLED = 60.0  # Fargate bills a minute at least
+RTF = Configuration.cpu_seconds_per_audio_second  # of one engine while the other engine works
+ENGINES = 2  # of a child with 2 vCPUs
+OVERHEAD = 0.016  # CPU-seconds per file outside the engine
+ORIGINAL_LOAD = 1.0  # seconds per file: process, model and scorer
+RECLAIMS_PER_HOUR = 0.05  # per container: Spot stops about one in twenty containers each hour
+MIN_BILLED = 60.0  # seconds: Fargate bills at least one minute
 HOUR = 3600.0
 
 
@@ -34,50 +32,53 @@ class Result:
     files: int
     way: str
     children: int
-    makespan: float  # seconds until the last child has ended, with as many at once as there are children
+    makespan: float  # seconds until the last child ends, if all children run at the same time
     billed: float  # vCPU-seconds
     ideal: float  # vCPU-seconds of the audio alone
 
 
-def recordings(count: int) -> list[Recording]:
-    """Lengths as people's are: half below a minute, few up to an hour."""
+def audio_seconds(count: int) -> list[float]:
+    """Realistic durations of `count` recordings in seconds: half are below a minute, a few take up to an hour."""
     chance = random.Random(7)  # noqa: S311
-    moment = datetime(2026, 11, 20)
-    return [
-        Recording(f"input/{number}.wav", "", int(32_000 * min(chance.lognormvariate(4, 1.5), HOUR)), moment, "")
-        for number in range(count)
-    ]
+    return [min(chance.lognormvariate(4, 1.5), HOUR) for _ in range(count)]
 
 
 def results(quick: bool) -> Iterator[Result]:
     for count in (10, 100, 1_000, 10_000, 100_000, 1_000_000)[: 3 if quick else None]:
-        lines = recordings(count)
-        audio = sum(map(planning.audio_seconds, lines))
+        seconds = audio_seconds(count)
+        audio = sum(seconds)
         ideal = audio * RTF
         for limit, minutes in ((1, 60), (20, 60), (1_000, 60), (10_000, 60), (10_000, 15)):
             children = planning.child_count(audio, count, max_instances=limit, audio_minutes_per_child=minutes)
-            work = [[own_seconds(line) for line in share] for share in planning.split(lines, children)]
+            work = [[own_seconds(seconds[row]) for row in share] for share in planning.split(seconds, children)]
             yield Result(count, f"plan: at most {limit:,}, {minutes} min", children, *billed(work, LOAD), ideal)
         for limit in (20, 10_000):
             children = min(limit, count)
-            shares = [[original_seconds(line) for line in lines[child::children]] for child in range(children)]
+            shares = [[original_seconds(one) for one in seconds[child::children]] for child in range(children)]
             yield Result(count, f"by count: {limit:,}", children, *billed(shares, 0.0), ideal)
 
 
-def own_seconds(line: Recording) -> float:
-    """Wall seconds of a recording in a child with all its engines busy."""
-    return (planning.audio_seconds(line) * RTF + OVERHEAD) / ENGINES
+def own_seconds(audio_seconds: float) -> float:
+    """Wall seconds for a recording in a child whose engines are all busy."""
+    return (audio_seconds * RTF + OVERHEAD) / ENGINES
 
 
-def original_seconds(line: Recording) -> float:
-    """Wall seconds of a recording alone in a child: one process a file, one engine."""
-    return planning.audio_seconds(line) * RTF + ORIGINAL_LOAD
+def original_seconds(audio_seconds: float) -> float:
+    """Wall seconds for a recording in the original's way: one process per file, one engine."""
+    return audio_seconds * RTF + ORIGINAL_LOAD
 
 
 def billed(shares: Sequence[Sequence[float]], load: float) -> tuple[float, float]:
-    """The last child's end, and the vCPU-seconds of all, when Spot takes containers away.
+    """Simulate children with Spot interruptions.
 
-    Files under way when a container is taken are done again, and so is the start.
+    After an interruption, the start and the current file are repeated.
+
+    Args:
+        shares: for each child, the wall seconds of its files.
+        load: seconds to load the model after a start.
+
+    Returns:
+        the end of the last child in seconds, and the billed vCPU-seconds of all children.
     """
     chance = random.Random(11)  # noqa: S311
     ends = []
@@ -90,7 +91,7 @@ def billed(shares: Sequence[Sequence[float]], load: float) -> tuple[float, float
 
 
 def _child(share: Sequence[float], load: float, chance: random.Random) -> tuple[float, float]:
-    """When a child ends and how many container-seconds are billed for it."""
+    """A child's end in seconds, and its billed container-seconds."""
     clock = paid = 0.0
     waiting = list(share)
     waiting.reverse()  # largest first, from the end

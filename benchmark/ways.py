@@ -1,4 +1,4 @@
-"""The ways to transcribe that are compared: the original's, a bare loop, the worker, a peer."""
+"""The compared ways to transcribe: the original's way, a bare loop, the worker, another recogniser."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from urllib.parse import quote
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 WORKER_PYTHON = ROOT / ".venv/worker/bin/python"
-TFLITE = ROOT / ".venv/worker/tflite"  # where the module deepspeech is that of deepspeech-tflite
+TFLITE = ROOT / ".venv/worker/tflite"  # contains the module `deepspeech` of the package deepspeech-tflite
 BENCH_PYTHON = ROOT / ".venv/bench/bin/python"
 PEER_PYTHON = ROOT / ".venv/peers/bin/python"
 SMALL = ROOT / "worker_image/models/asterisk-en"
 FULL_SIZE = ROOT / ".venv/bench/lib/python3.9/site-packages/armspeech/model/model.tflite"
 FULL_SIZE_PBMM = ROOT / ".local/bench/full-size.pbmm"
 MANIFESTS = "child_job_input/bench/"
-LOCAL = {  # one thread a process, as in the worker's image
+LOCAL = {  # one thread per process, as in the worker's image
     "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1",
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
 }  # fmt: skip
@@ -34,20 +34,20 @@ LOCAL = {  # one thread a process, as in the worker's image
 
 @dataclass(frozen=True)
 class Model:
-    """A model file, and the scorer that goes with it; the beam is the model's own."""
+    """A model file and its scorer. The beam width is the model's default."""
 
     path: Path
     scorer: Path | None = None
 
     @property
     def runtime(self) -> dict[str, str]:
-        """The environment in which `import deepspeech` finds the runtime that reads this file."""
+        """Environment variables that make `import deepspeech` load the runtime for this file."""
         return {"PYTHONPATH": str(TFLITE)} if self.path.suffix == ".tflite" else {}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run cost, in seconds and MB, and what it heard, by file name."""
+    """The cost of a run in seconds and MB, and its transcripts by file name."""
 
     wall: float
     cpu: float
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def full_size_pbmm() -> Model:
-    """The full-size model in full precision, made once (full_size.py)."""
+    """The full-size model in full precision. full_size.py makes it at the first call."""
     if not FULL_SIZE_PBMM.exists():
         FULL_SIZE_PBMM.parent.mkdir(parents=True, exist_ok=True)
         part = FULL_SIZE_PBMM.with_suffix(".part")
@@ -68,7 +68,7 @@ def full_size_pbmm() -> Model:
 
 
 def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", loops: int = 1) -> Outcome:
-    """A loop over local WAVs, or several side by side."""
+    """Run one or several parallel bare loops over local WAV files."""
     arguments = [str(loops), str(model.path), str(model.scorer or "none"), *map(str, files)]
     found = measured([str(WORKER_PYTHON), str(HERE / "bare.py"), *arguments], model.runtime, cpus, 0)
     texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, found.pop("lines"))}
@@ -78,7 +78,7 @@ def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", loops: int = 1)
 def worker(
     model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0, interval: float = 0, **options: Any
 ) -> Outcome:
-    """`python -m transcriber` on a bucket with that audio, with these run options."""
+    """Run `python -m transcriber` on a bucket with the audio and the given run options."""
     settings = {
         "MODEL": str(model.path),
         "SCORER": str(model.scorer or "none"),
@@ -88,14 +88,14 @@ def worker(
 
 
 def original(model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0) -> Outcome:
-    """The `deepspeech` command for each file."""
+    """Run the `deepspeech` command for each file (original.py)."""
     command = [str(WORKER_PYTHON.with_name("deepspeech")), str(model.path), str(model.scorer or "none")]
     program = [str(WORKER_PYTHON), str(HERE / "original.py"), *command]
     return _on_bucket(program, model.runtime, audio, cpus, latency, 0, {})
 
 
 def peer(script: str, audio: dict[str, bytes]) -> Outcome:
-    """Another engine on local WAVs, on one CPU."""
+    """Run another recogniser on local WAV files, on one CPU."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in audio]
         for file in files:
@@ -116,7 +116,7 @@ def _on_bucket(
 ) -> Outcome:
     with s3_server(latency) as endpoint:
         lines = [_upload(endpoint, name, content) for name, content in audio.items()]
-        header = {"schema": 3, "model": None, "scorer": None, "options": options}
+        header = {"schema": 4, "model": None, "scorer": None, "options": options}
         body = "".join(json.dumps(line) + "\n" for line in (header, *lines))
         _put(f"{endpoint}/bench/{MANIFESTS}0", body.encode())
         environment = {
@@ -131,7 +131,11 @@ def _on_bucket(
 
 
 def measured(command: list[str], settings: dict[str, str], cpus: str, interval: float) -> dict[str, Any]:
-    """Run a command; its cost, and its lines under `lines`."""
+    """Run a command. Return its cost, and its output lines under `lines`.
+
+    Raises:
+        RuntimeError: the command failed.
+    """
     with tempfile.TemporaryFile() as errors:
         done = subprocess.run(
             [sys.executable, str(HERE / "measured.py"), cpus, str(interval), *command],
@@ -143,13 +147,15 @@ def measured(command: list[str], settings: dict[str, str], cpus: str, interval: 
         found: dict[str, Any] = json.loads(done.stdout)
         code = found.pop("code")
         if code:
-            raise RuntimeError(f"{command} ended with {code}:\n{''.join(found['lines'])}{errors.read().decode()}")
+            raise RuntimeError(
+                f"{command} failed with exit code {code}:\n{''.join(found['lines'])}{errors.read().decode()}"
+            )
     return found
 
 
 @contextmanager
 def s3_server(latency: float) -> Iterator[str]:
-    """A bucket server that answers each call so many seconds late; its address."""
+    """Run an S3 server that delays each answer by `latency` seconds. Yield its address."""
     with tempfile.TemporaryDirectory() as folder:
         port = Path(folder) / "port"
         server = subprocess.Popen([sys.executable, str(HERE / "s3_server.py"), str(port), str(latency)])
@@ -163,11 +169,11 @@ def s3_server(latency: float) -> Iterator[str]:
 
 
 def _upload(endpoint: str, name: str, content: bytes) -> dict[str, Any]:
-    """Put a recording, and return its manifest line."""
+    """Upload a recording and return its manifest line."""
     etag = _put(f"{endpoint}/bench/{quote('input/' + name)}", content)
     return {
         "source_key": f"input/{name}", "source_etag": etag, "source_size": len(content),
-        "uploaded": "2026-11-20T12:00:00+00:00", "transcript_key": f"output/{name}",
+        "uploaded": "2026-11-20T12:00:00+00:00", "keeps_extension": True,
     }  # fmt: skip
 
 

@@ -2,56 +2,44 @@
 
     sense_input → plan → submit → wait → verify
 
-The tasks' logic is in `plugins/transcription/`; the bucket's layout is in the README.
+The tasks' logic is in `plugins/transcription/tasks/`; docs/bucket.md describes the bucket's layout.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
-from airflow.sdk import Asset, CronDataIntervalTimetable, TriggerRule, dag, task
+from airflow.sdk import CronDataIntervalTimetable, TriggerRule, dag, task
 
-from transcription import settings, stages
+from transcription import configuration
 from transcription.params import PARAMS
-from transcription.submission import SubmitOnce
-from transcription.waiting import ArrayJobSensor
-
-TRANSCRIPTS = Asset("transcripts")
+from transcription.tasks import guide
+from transcription.tasks.plan import plan
+from transcription.tasks.sense_input import sense_input
+from transcription.tasks.submit import SubmitOnce
+from transcription.tasks.verify import TRANSCRIPTS, verify
+from transcription.tasks.wait import ArrayJobSensor
 
 
 @dag(
-    schedule=CronDataIntervalTimetable(settings.option("schedule"), timezone="UTC"),
+    schedule=CronDataIntervalTimetable(configuration.option("schedule"), timezone="UTC"),
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     params=PARAMS,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
-    doc_md=__doc__,
+    doc_md=guide.DAG,
     tags=["speech"],
 )
 def transcription() -> None:
-    @task.short_circuit
-    def sense_input(**context: Any) -> bool:
-        """Skip the run, and all cost, if no recording waits."""
-        return stages.has_input(context)
-
-    @task
-    def plan(**context: Any) -> dict[str, Any]:
-        """Share the recordings out over the children and write their manifests."""
-        return stages.make_plan(context)
-
-    @task(outlets=[TRANSCRIPTS], trigger_rule=TriggerRule.NONE_SKIPPED)
-    def verify(plan: dict[str, Any], job_id: str, **context: Any) -> dict[str, Any]:
-        """Account for every planned recording, also when the job failed; write the report."""
-        report = stages.account(plan, job_id, context)
-        context["outlet_events"][TRANSCRIPTS].extra = report["totals"]["files"]
-        return report
-
-    planned = plan()
-    submit = SubmitOnce(task_id="submit", plan=planned)
-    wait = ArrayJobSensor(task_id="wait", plan=planned, job_id=submit.output)
-    sense_input() >> planned >> submit >> wait >> verify(planned, submit.output)  # type: ignore[arg-type]
+    sensed = task.short_circuit(doc_md=guide.SENSE_INPUT)(sense_input)()
+    planned = task(doc_md=guide.PLAN)(plan)()
+    submitted = SubmitOnce(task_id="submit", plan=planned, doc_md=guide.SUBMIT)
+    waited = ArrayJobSensor(task_id="wait", plan=planned, job_id=submitted.output, doc_md=guide.WAIT)
+    # `verify` accounts for a failed job, too, and has nothing to do if `plan` failed.
+    account = task(outlets=[TRANSCRIPTS], trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS, doc_md=guide.VERIFY)
+    verified = account(verify)(planned, submitted.output)  # type: ignore[arg-type]
+    sensed >> planned >> submitted >> waited >> verified  # type: ignore[arg-type]
 
 
 transcription()

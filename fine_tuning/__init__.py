@@ -1,1 +1,1 @@
-"""From a folder of recordings and texts to a model and a scorer for the pipeline: `make fine-tune`."""
+"""Makes a model and a scorer for the pipeline from a folder of recordings and texts: `make fine-tune`."""

@@ -1,7 +1,7 @@
 """Fine-tunes a model on a folder of recordings with their texts: `make fine-tune DATA=folder OUT=folder`.
 
-Writes `model.tflite`, `model.pb`, `model.scorer` and `report.json` into OUT, once all of them are made; what is made
-on the way lies in OUT/training.
+Writes `model.tflite`, `model.pb`, `model.scorer` and `report.json` into OUT after all of them are complete.
+Intermediate files are in OUT/training.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transcriber.errors import ConfigError
+from transcriber.failures import ConfigError
 from transcriber.model_file import alphabet_of, model_kind, sha256
 from transcription_contract.model_files import ModelKind
 
-from . import dataset, hearing, scorer, training
+from . import dataset, evaluation, scorer, training
 
 PROJECT = Path(__file__).parents[1]
 DEMO_MODEL = PROJECT / "worker_image/models/asterisk-en/asterisk-en.pbmm"
@@ -27,10 +27,10 @@ KENLM = PROJECT / ".venv/kenlm/build/bin"
 
 
 def fine_tune(given: argparse.Namespace) -> None:
-    """The whole recipe.
+    """Check the data, train the model, build the scorer, measure word errors and write the results.
 
     Raises:
-        ConfigError, DatasetError, TrainingError, ScorerError: nothing in OUT but OUT/training has changed.
+        ConfigError, DatasetError, TrainingError, ScorerError: only OUT/training has changed.
     """
     alphabet = _alphabet(given.model)
     _check_apart(given.data.resolve(), given.out.resolve())
@@ -59,13 +59,15 @@ def fine_tune(given: argparse.Namespace) -> None:
         path.replace(given.out / name)
     report = _report(given, parts, errors, sentences)
     (given.out / "report.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    print(f"\nWord errors on the {len(parts['test'])} recordings set apart to test:")
+    print(f"\nWord error rate on the {len(parts['test'])} test recordings:")
     for name, rate in errors.items():
         print(f"  {rate:6.1%}  {name}")
-    print(f"\nThey are in {given.out}: model.tflite and model.scorer for the pipeline, model.pb to train further.")
+    print(
+        f"\nThe results are in {given.out}: model.tflite and model.scorer for the pipeline, model.pb to train further."
+    )
 
 
-PURPOSES = {"train": "train", "dev": "see when to stop", "test": "test"}
+PURPOSES = {"train": "train", "dev": "decide when to stop", "test": "test"}
 
 
 def say(text: str) -> None:
@@ -75,18 +77,20 @@ def say(text: str) -> None:
 
 def _alphabet(model: Path) -> frozenset[str]:
     if not model.is_file():
-        raise ConfigError(f"MODEL is {model}, and there is no such file")
+        raise ConfigError(f"MODEL is {model}: no such file")
     if model_kind(model) is ModelKind.TFLITE:
-        raise ConfigError(f"MODEL is {model}, a .tflite, whose weights are rounded. Give the .pbmm or .pb of it")
+        raise ConfigError(f"MODEL is {model}. Training cannot start from a .tflite. Give the .pbmm or .pb of the model")
     alphabet = alphabet_of(model)
     if not alphabet:
-        raise ConfigError(f"MODEL is {model}, whose alphabet cannot be read. It has to be one of letters, not of bytes")
+        raise ConfigError(
+            f"MODEL is {model}: cannot read its alphabet. Give a model with an alphabet of letters, not bytes"
+        )
     return alphabet
 
 
 def _check_apart(data: Path, out: Path) -> None:
     if data == out or data in out.parents or out in data.parents:
-        raise ConfigError(f"DATA is {data} and OUT is {out}. Name folders of which neither is in the other")
+        raise ConfigError(f"DATA is {data} and OUT is {out}. Choose two folders so that neither is in the other")
 
 
 def _emptied(folder: Path) -> Path:
@@ -101,7 +105,7 @@ def _minutes(clips: Sequence[dataset.Clip]) -> str:
 
 def _word_errors(base: Path, tuned: Path, package: Path, clips: Sequence[dataset.Clip]) -> dict[str, float]:
     return {
-        f"{name}, {'the new scorer' if scored else 'no scorer'}": hearing.hear(
+        f"{name}, {'the new scorer' if scored else 'no scorer'}": evaluation.evaluate(
             model, package if scored else None, clips
         ).word_error_rate
         for name, model in ((base.name, base), ("model.tflite", tuned))
@@ -115,7 +119,7 @@ def _report(
     errors: Mapping[str, float],
     sentences: Sequence[str],
 ) -> dict[str, Any]:
-    """What the model was made from and how well it hears: to be kept beside it."""
+    """The content of report.json: the model's origin, its training and its word error rates."""
     known = {word for sentence in sentences for word in sentence.split()}
     return {
         "started_from": {"file": given.model.name, "sha256": sha256(given.model)},
@@ -132,11 +136,11 @@ def _report(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make fine-tune", description=__doc__)
-    parser.add_argument("data", type=Path, help="folder of recordings, each with a .txt of its name beside it")
-    parser.add_argument("out", type=Path, help="folder for what is made")
+    parser.add_argument("data", type=Path, help="folder of recordings, each with a .txt of the same name")
+    parser.add_argument("out", type=Path, help="folder for the results")
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="the .pbmm or .pb to start from")
-    parser.add_argument("--text", type=Path, help="file of further sentences for the scorer, one a line")
-    parser.add_argument("--epochs", type=int, default=30, help="at most")
+    parser.add_argument("--text", type=Path, help="file with more sentences for the scorer, one per line")
+    parser.add_argument("--epochs", type=int, default=30, help="maximum number of epochs")
     parser.add_argument("--learning-rate", type=float, default=0.001)
     parser.add_argument("--batch-size", type=int, default=8)
     return parser.parse_args()

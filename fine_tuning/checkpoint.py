@@ -1,10 +1,10 @@
-"""Turns an exported model back into a checkpoint to train on: `python checkpoint.py MODEL FOLDER`.
+"""Converts an exported model to a checkpoint for training: `python checkpoint.py MODEL FOLDER`.
 
-An export in full precision (`.pbmm`, `.pb`) has every weight of its checkpoint, under the same names; only Adam's
-moments are lost, and start anew. So any such model can be trained further, also Mozilla's, without its checkpoint.
-Writes the checkpoint, `alphabet.txt` and `model.json`: what the trainer has to know of the model.
+An export in full precision (`.pbmm`, `.pb`) has every weight of its checkpoint, under the same names. It lacks only
+Adam's moments, which start at zero. So training can continue from any such model, also from Mozilla's models.
+Writes the checkpoint, `alphabet.txt` and `model.json` (the model's properties that the trainer needs) into FOLDER.
 
-Runs in the environment of the trainer (Python 3.7, TensorFlow 1.15) and therefore stands alone.
+Runs in the trainer's environment (Python 3.7, TensorFlow 1.15), so it imports no other module of this project.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ GRAPH = "memmapped_package://."
 
 
 def constants(content: bytes) -> dict[str, Any]:
-    """Every constant of a frozen graph, by name, as arrays.
+    """All constants of a frozen graph as numpy arrays, by name.
 
-    A `.pbmm` is a row of regions, the large constants and the graph, then their directory, then where that starts.
+    A `.pbmm` file consists of regions (the large constants and the graph), the directory of the regions, and the
+    directory's position (8 bytes, little endian).
     """
     graph, regions = graph_pb2.GraphDef(), {}
     (directory_start,) = struct.unpack("<Q", content[-8:])
@@ -61,7 +62,7 @@ def letters(serialised: bytes) -> list[str]:
 
 
 def write_checkpoint(weights: Mapping[str, Any], folder: Path) -> None:
-    """Write the weights, and Adam as it starts, under the trainer's names."""
+    """Write the weights and Adam's initial state under the trainer's names."""
     with tf.Session() as session:
         for name, value in weights.items():
             tf.get_variable(name, initializer=value)
@@ -78,12 +79,12 @@ def main(model: Path, folder: Path) -> None:
     found = constants(model.read_bytes())
     weights = {name: value for name, value in found.items() if WEIGHTS.fullmatch(name)}
     if any("LayerNorm" in name for name in found):
-        sys.exit(f"{model} was trained with layer normalisation, which is not known here. Take one without")
+        sys.exit(f"{model} uses layer normalisation, which is not supported. Use a model without layer normalisation")
     if len(weights) != 12:
-        sys.exit(f"{model} is no DeepSpeech 0.9 graph: it has {len(weights)} of its 12 weights")
+        sys.exit(f"{model} is not a DeepSpeech 0.9 graph: it has {len(weights)} of the 12 weights")
     write_checkpoint(weights, folder)
     alphabet = letters(found["metadata_alphabet"][0])
-    # A backslash keeps a leading # from being a comment.
+    # In the trainer's alphabet file, a line that starts with # is a comment. A backslash escapes the #.
     (folder / "alphabet.txt").write_text("".join(("\\#" if a == "#" else a) + "\n" for a in alphabet), "utf-8")
     facts = {"alphabet": alphabet, "n_hidden": len(weights["layer_1/bias"])}
     for name in ("sample_rate", "feature_win_len", "feature_win_step", "beam_width"):

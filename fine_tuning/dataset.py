@@ -1,6 +1,6 @@
-"""A folder of recordings, each with its text beside it, becomes what a trainer takes.
+"""Converts a folder of recordings and texts to the trainer's format.
 
-Whatever does not fit is found before anything is trained, all of it at once, and named by its file.
+Finds all problems before the training starts and reports each problem with its file.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from transcriber.audio import Audio
-from transcriber.errors import Rejected
+from transcriber.failures import Rejected
 from transcriber.samples import Samples
 
 PARTS = ("train", "dev", "test")
-MAX_SECONDS = 30.0  # the worker's own pieces are no longer, and memory grows with the longest of a batch
+MAX_SECONDS = 30.0  # the worker's maximum for a piece; the longest clip of a batch determines the memory
 
 
 class DatasetError(Exception):
-    """The folder cannot be trained on; `problems` are sentences that each name a file."""
+    """The data are not fit for training. Each of `problems` is a sentence that names a file."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -33,12 +33,12 @@ class DatasetError(Exception):
 
 
 class UnfitText(Exception):
-    """A text that the model cannot write; says which characters."""
+    """The model's alphabet lacks characters of a text, or the text is empty. The message says which characters."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A recording and what is said in it, in the alphabet's letters; name is its path in the folder."""
+    """A recording and its transcript in the alphabet's letters; name is its path in the folder, without extension."""
 
     name: str
     recording: Path
@@ -47,7 +47,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Clip:
-    """An example as WAV of the model's rate."""
+    """An example as a 16-bit mono WAV file with the model's sample rate."""
 
     name: str
     wav: Path
@@ -56,13 +56,14 @@ class Clip:
 
 
 def read_examples(folder: Path, alphabet: AbstractSet[str]) -> list[Example]:
-    """Find every recording with its text, by name: `a/b.mp3` with `a/b.txt`. Hidden files are left alone.
+    """Find every recording with the text of the same name: `a/b.mp3` with `a/b.txt`. Ignore hidden files.
 
     Raises:
-        DatasetError: there is none; a recording or a text is alone; a text cannot be read or written by the model.
+        DatasetError: there are no recordings; a recording has no text, or a text no recording; a text is not UTF-8,
+            or has characters that the alphabet lacks.
     """
     if not folder.is_dir():
-        raise DatasetError([f"{folder} is no folder. DATA names the folder with the recordings and their texts"])
+        raise DatasetError([f"{folder} is not a folder. Set DATA to the folder with the recordings and their texts"])
     examples, problems = [], []
     for name, files in sorted(_by_name(folder).items()):
         texts = [file for file in files if file.suffix.lower() == ".txt"]
@@ -74,22 +75,22 @@ def read_examples(folder: Path, alphabet: AbstractSet[str]) -> list[Example]:
             ]
         elif len(recordings) != 1 or len(texts) != 1:
             found = ", ".join(file.name for file in recordings) or "none"
-            problems.append(f"{texts[0]}: it needs one recording of its name beside it, and there is {found}")
+            problems.append(f"{texts[0]}: it needs one recording of the same name in its folder. Found: {found}")
         else:
             try:
                 examples.append(Example(name, recordings[0], normalise(texts[0].read_text("utf-8-sig"), alphabet)))
             except (UnfitText, UnicodeDecodeError) as unfit:
                 problems.append(f"{texts[0]}: {unfit}")
     if problems or not examples:
-        raise DatasetError(problems or [f"{folder} holds no recordings with texts"])
+        raise DatasetError(problems or [f"{folder} contains no recordings with texts"])
     return examples
 
 
 def read_sentences(path: Path, alphabet: AbstractSet[str]) -> list[str]:
-    """Read further text for the scorer, a sentence a line; empty lines are left out.
+    """Read more sentences for the scorer, one per line. Skip empty lines.
 
     Raises:
-        DatasetError: the file is missing or no UTF-8, or the model cannot write a line.
+        DatasetError: the file is missing or not UTF-8, or a line has characters that the alphabet lacks.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -120,13 +121,14 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
 
 
 def normalise(text: str, alphabet: AbstractSet[str]) -> str:
-    """Write a text as the model would: its letters, single spaces, no punctuation.
+    """Convert a text to the model's alphabet: no punctuation, single spaces.
 
-    Capitals become small letters, curly apostrophes straight ones, dashes and slashes spaces, as far as the alphabet
-    lacks them. Digits and signs stay an error: only the author knows whether 10 is said "ten" or "one zero".
+    Changes only characters that the alphabet lacks: capitals become lower-case letters, curly apostrophes become
+    straight ones, dashes and slashes become spaces. Digits and signs are an error, because only the author knows
+    whether the speaker says "ten" or "one zero" for 10.
 
     Raises:
-        UnfitText: characters are left that the alphabet lacks, or nothing is left.
+        UnfitText: the result has characters that the alphabet lacks, or is empty.
     """
     composed = unicodedata.normalize("NFC", text)
     spelling = {letter: _spelt(letter) for letter in set(composed) - alphabet}
@@ -135,16 +137,16 @@ def normalise(text: str, alphabet: AbstractSet[str]) -> str:
     foreign = sorted(set(words) - alphabet)
     if foreign:
         raise UnfitText(
-            f"the model's alphabet lacks {' '.join(map(repr, foreign))}. Write it as it is said, "
-            "in the alphabet's letters: numbers and signs as words"
+            f"the model's alphabet lacks {' '.join(map(repr, foreign))}. Write numbers and signs as words, "
+            "in the alphabet's letters"
         )
     if not words:
-        raise UnfitText("the text is empty. Write what is said in the recording, or move both away")
+        raise UnfitText("the text is empty. Write the recording's transcript, or move both files away")
     return words
 
 
 def _spelt(letter: str) -> str:
-    """A letter that the alphabet lacks, as it is usually written in one that has less."""
+    """The usual replacement of a character that the alphabet lacks."""
     if letter in "\u2019\u02bc":
         return "'"
     if letter.isspace() or unicodedata.category(letter) == "Pd" or letter == "/":
@@ -155,35 +157,38 @@ def _spelt(letter: str) -> str:
 
 
 def part_of(name: str) -> str:
-    """Which part an example belongs to: eight tenths train, one each is for `dev` and `test`.
+    """The part of an example: 80% belong to `train`, 10% to `dev` and 10% to `test`.
 
-    It follows from the name alone, so that an example stays where it is when others come: what a model was tested
-    on, its successor never trained on.
+    The part depends on the name only, so an example stays in its part when the user adds recordings. Thus no later
+    model trains on a test example of an earlier model.
     """
     tenth = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10
     return {0: "test", 1: "dev"}.get(tenth, "train")
 
 
 def split(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
-    """Share the clips out to the parts.
+    """Divide the clips into the parts.
 
     Raises:
-        DatasetError: a part would have none.
+        DatasetError: a part has no clips.
     """
     parts: dict[str, list[Clip]] = {part: [] for part in PARTS}
     for clip in clips:
         parts[part_of(clip.name)].append(clip)
     if not all(parts.values()):
         counts = ", ".join(f"{part} {len(clips)}" for part, clips in parts.items())
-        raise DatasetError([f"There are too few recordings to share out ({counts}). Bring fifty or more"])
+        raise DatasetError([f"There are too few recordings to split ({counts}). Provide fifty or more"])
     return parts
 
 
 def decode(examples: Sequence[Example], sample_rate: int, folder: Path) -> list[Clip]:
-    """Decode every recording with the worker's own decoder, and write it as 16-bit mono WAV into the folder.
+    """Decode every recording with the worker's decoder, and write it as 16-bit mono WAV into the folder.
+
+    Args:
+        sample_rate: the WAV files' sample rate in Hz.
 
     Raises:
-        DatasetError: one is no audio, or its length does not fit its text.
+        DatasetError: a recording is not audio, or its length does not fit its text.
     """
     clips, problems = [], []
     for number, example in enumerate(examples):
@@ -205,9 +210,9 @@ def decode(examples: Sequence[Example], sample_rate: int, folder: Path) -> list[
 
 
 def unfit_length(clip: Clip, step: float = 0.02) -> str:
-    """What is wrong with a clip's length, nothing if it is right.
+    """Describe the problem with a clip's length. Empty if there is no problem.
 
-    CTC gives each window of `step` seconds one letter at most, and needs one between two alike.
+    CTC assigns at most one letter to each window of `step` seconds. It needs an extra window between two equal letters.
     """
     letters = len(clip.text) + sum(a == b for a, b in zip(clip.text, clip.text[1:]))
     if clip.seconds < letters * step:

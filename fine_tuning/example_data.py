@@ -1,9 +1,9 @@
-"""Makes a folder of recordings with their texts, to try the fine-tuning on: a warehouse's orders, in synthetic voices.
+"""Makes example data for the fine-tuning: recordings of a warehouse's orders in synthetic voices, with their texts.
 
     python fine_tuning/example_data.py FOLDER [--recordings N]
 
-espeak-ng has to be there (Debian: `apt-get install espeak-ng`). The same recordings come out each time, as far as
-espeak-ng's version is the same.
+Needs espeak-ng (Debian: `apt-get install espeak-ng`). The same version of espeak-ng makes the same recordings each
+time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMES = "before thursday,tomorrow morning,at noon,by friday evening,after lunch,
 
 
 def orders(count: int) -> list[str]:
-    """Different sentences, the same ones each time."""
+    """`count` different sentences, the same ones each time."""
     chance = random.Random(7)  # noqa: S311
     sentences: dict[str, None] = {}
     while len(sentences) < count:
@@ -46,7 +46,7 @@ def orders(count: int) -> list[str]:
 
 
 def speak(text: str, path: Path) -> None:
-    """Write the spoken text as a WAV file of 22,050 Hz; voice, pitch and words a minute differ from text to text."""
+    """Speak the text into a WAV file (22,050 Hz). Voice, pitch and speed (words a minute) depend on the text."""
     chance = random.Random(text)  # noqa: S311
     voice, pitch, speed = chance.choice(VOICES.split(",")), chance.randint(30, 70), chance.randint(130, 190)
     subprocess.run(["espeak-ng", "-v", voice, "-p", str(pitch), "-s", str(speed), "-w", str(path), text], check=True)

@@ -1,8 +1,8 @@
-"""Makes a scorer: a KenLM language model, and behind it the automaton of the words that may be written.
+"""Makes a scorer: a KenLM language model, followed by an automaton of the vocabulary.
 
-KenLM's own programs estimate the language model. What DeepSpeech's `generate_scorer_package` appends to it is written
-here, for that program is on no package registry (native_client/ctcdecode/scorer.cpp has the format): a header,
-then an OpenFst `ConstFst` of the words' letters.
+KenLM's programs estimate the language model. This module appends a header and an OpenFst `ConstFst` of the words'
+letters, as DeepSpeech's `generate_scorer_package` does. No package registry has that program. The source of the format
+is native_client/ctcdecode/scorer.cpp.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from pathlib import Path
 from typing import Any
 
 ORDER = 3
-# What Mozilla found best for English; a run's lm_alpha and lm_beta override them.
+# Mozilla's best values for English. A run's lm_alpha and lm_beta override them.
 ALPHA, BETA = 0.931289039105002, 1.1834137581510284
 
 States = list[list[tuple[int, int]]]
 
 
 class ScorerError(Exception):
-    """KenLM refuses the texts; says why."""
+    """A KenLM program failed. The message has its last line of output."""
 
 
 def build_scorer(texts: Iterable[str], alphabet: Sequence[str], kenlm: Path, scratch: Path, scorer: Path) -> None:
-    """Estimate a language model of the texts, and write it with its words.
+    """Estimate a language model of the texts, and write the scorer with the words of the texts.
 
     Args:
         texts: normalised sentences.
         alphabet: the model's letters in the order of its labels.
         kenlm: folder of KenLM's programs.
-        scratch: folder for what comes between.
+        scratch: folder for intermediate files.
+        scorer: the file to write.
 
     Raises:
-        ScorerError: there is too little text.
+        ScorerError: KenLM failed, for example because there is too little text.
     """
     sentences = list(texts)
     text, arpa, binary = (scratch / f"lm.{kind}" for kind in ("txt", "arpa", "binary"))
@@ -43,7 +44,7 @@ def build_scorer(texts: Iterable[str], alphabet: Sequence[str], kenlm: Path, scr
     _run(
         kenlm, "lmplz", "--order", str(ORDER), "--discount_fallback", *limits, "--text", str(text), "--arpa", str(arpa)
     )
-    # -v leaves the words' spelling out: DeepSpeech looks for its part right behind the probabilities.
+    # -v omits the vocabulary strings: DeepSpeech expects its header directly after the probabilities.
     _run(kenlm, "build_binary", "-v", "-T", f"{scratch}/", "trie", str(arpa), str(binary))
     words = {word for sentence in sentences for word in sentence.split()}
     package = binary.read_bytes() + _header()
@@ -53,7 +54,7 @@ def build_scorer(texts: Iterable[str], alphabet: Sequence[str], kenlm: Path, scr
 def _run(kenlm: Path, program: str, *arguments: str) -> None:
     done = subprocess.run([str(kenlm / program), *arguments], capture_output=True, text=True)
     if done.returncode:
-        raise ScorerError(f"KenLM's {program} failed: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}")
+        raise ScorerError(f"KenLM's {program} failed: {(done.stderr.strip().splitlines() or ['no error message'])[-1]}")
 
 
 def _header() -> bytes:
@@ -62,11 +63,11 @@ def _header() -> bytes:
 
 
 def automaton(words: Iterable[str], alphabet: Sequence[str]) -> States:
-    """The least automaton that reads each word with a space behind it, and nothing else.
+    """The minimal automaton that accepts each word followed by a space, and nothing else.
 
     Returns:
-        for each state its arcs, as (letter's label + 1, next state), ordered by label; state 0 is the end, the last
-        one the start.
+        for each state its arcs as (letter's label + 1, next state), ordered by label. State 0 is the final state, and
+        the last state is the start state.
     """
     labels = {letter: label + 1 for label, letter in enumerate(alphabet)}
     trie: dict[int, Any] = {}
@@ -80,7 +81,7 @@ def automaton(words: Iterable[str], alphabet: Sequence[str]) -> States:
 
 
 def _number(node: Mapping[int, Any], states: dict[tuple[tuple[int, int], ...], int]) -> int:
-    """A trie's state: nodes that can be followed by the same are one."""
+    """The state number of a trie node. Nodes with the same continuations share a state."""
     arcs = tuple((label, _number(node[label], states)) for label in sorted(node))
     return states.setdefault(arcs, len(states))
 
@@ -92,7 +93,7 @@ _ALIGNED = 4
 
 
 def const_fst(states: States, offset: int) -> bytes:
-    """An automaton as OpenFst's `ConstFst<StdArc>`; its tables are aligned for what stands at `offset` in a file."""
+    """The automaton in the format of OpenFst's `ConstFst<StdArc>`, aligned for position `offset` in a file."""
     content = struct.pack("<i", 2125659606)
     for name in (b"const", b"standard"):
         content += struct.pack("<i", len(name)) + name

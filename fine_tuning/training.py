@@ -1,4 +1,4 @@
-"""Runs the trainer of Coqui STT, DeepSpeech's successor, in an environment of its own."""
+"""Runs the trainer of Coqui STT, DeepSpeech's successor, in a separate Python environment."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _EPOCH = re.compile(r"Finished (training|validating) epoch (\d+).*loss: ([\d.nai
 
 
 class TrainingError(Exception):
-    """The trainer failed; says what it said last, and where the rest is."""
+    """The trainer failed. The message has the last lines of its output and the path of its log."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the trainer has to know of the model that it continues."""
+    """The properties of the start model that the trainer needs."""
 
     alphabet: list[str]  # in the order of the labels
     n_hidden: int
@@ -45,10 +45,11 @@ class Training:
 
 
 class Trainer:
-    """The trainer with its folder: `checkpoint/`, the tables of clips, and its log.
+    """The trainer and its folder, which has `checkpoint/`, the tables of clips and the log.
 
     Args:
-        python: of the environment that has coqui-stt-training.
+        python: the interpreter of the environment with coqui-stt-training.
+        folder: the trainer's folder.
     """
 
     def __init__(self, python: Path, folder: Path) -> None:
@@ -58,14 +59,22 @@ class Trainer:
         self._log = folder / "log.txt"
 
     def start_from(self, model: Path) -> Facts:
-        """Take a `.pbmm` or `.pb` for the checkpoint to begin with."""
+        """Convert a `.pbmm` or `.pb` to the initial checkpoint.
+
+        Raises:
+            TrainingError: the model cannot be converted.
+        """
         self._checkpoint.mkdir()
         for _ in self._run(str(CHECKPOINT), str(model), str(self._checkpoint)):
             pass
         return Facts(**json.loads((self._checkpoint / "model.json").read_text("utf-8")))
 
     def train(self, facts: Facts, training: Training) -> Iterator[str]:
-        """Train until the loss on dev.csv falls no more; yields a line for each epoch."""
+        """Train until the loss on dev.csv stops falling. Yield a progress line for each epoch.
+
+        Raises:
+            TrainingError: the trainer failed.
+        """
         flags = {
             "train_files": self._folder / "train.csv",
             "dev_files": self._folder / "dev.csv",
@@ -88,12 +97,16 @@ class Trainer:
             if found and found[1] == "training":
                 trained = found[3]
             elif found:
-                yield f"epoch {int(found[2]) + 1}: loss {trained}, on recordings set apart {found[3]}"
+                yield f"epoch {int(found[2]) + 1}: loss {trained}, on dev recordings {found[3]}"
             elif line.startswith("E "):
                 yield line[2:]
 
     def export(self, facts: Facts) -> tuple[Path, Path]:
-        """Write the best checkpoint as a quantised `.tflite`, and as a `.pb` in full precision."""
+        """Write the best checkpoint as a quantised `.tflite` and as a `.pb` in full precision. Return both paths.
+
+        Raises:
+            TrainingError: the export failed.
+        """
         folder = self._folder / "export"
         flags = {
             "export_dir": folder,
@@ -113,10 +126,14 @@ class Trainer:
         yield from self._run("-m", f"coqui_stt_training.{module}", *facts.flags(), *given)
 
     def _run(self, *arguments: str) -> Iterator[str]:
-        """Run Python in the trainer's environment; yields what it says, line by line."""
+        """Run Python in the trainer's environment. Yield its output line by line.
+
+        Raises:
+            TrainingError: the exit code is not 0.
+        """
         variables = {
             **os.environ,
-            "PATH": f"{self._python.parent}:{os.environ['PATH']}",  # TensorFlow's converter is a program there
+            "PATH": f"{self._python.parent}:{os.environ['PATH']}",  # TensorFlow's converter is a program in this folder
             "PYTHONPATH": "",
             "PYTHONUNBUFFERED": "1",
             "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -133,4 +150,4 @@ class Trainer:
                     last.append(line.rstrip())
                 yield line.rstrip()
         if process.returncode:
-            raise TrainingError(f"The trainer failed. It said last ({self._log} has all):\n" + "\n".join(last))
+            raise TrainingError(f"The trainer failed. The full log is {self._log}. Last lines:\n" + "\n".join(last))

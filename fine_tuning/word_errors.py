@@ -1,21 +1,21 @@
-"""Word errors, the measure of what is heard."""
+"""Word errors and the word error rate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 
-def word_errors(said: str, heard: str) -> int:
-    """The fewest words to insert, delete or replace to make one text of the other (Levenshtein)."""
-    return _distance(said.split(), heard.split())
+def word_errors(reference: str, transcript: str) -> int:
+    """The minimum number of words to insert, delete or replace to turn one text into the other (Levenshtein)."""
+    return _distance(reference.split(), transcript.split())
 
 
 def word_error_rate(pairs: Iterable[tuple[str, str]]) -> float:
-    """Errors of all (said, heard) together over the words said."""
+    """The word errors of all pairs (reference, transcript), divided by the number of reference words."""
     errors = words = 0
-    for said, heard in pairs:
-        errors += word_errors(said, heard)
-        words += len(said.split())
+    for reference, transcript in pairs:
+        errors += word_errors(reference, transcript)
+        words += len(reference.split())
     return errors / words
 
 

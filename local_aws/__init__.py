@@ -1,5 +1,5 @@
-"""The pipeline's AWS on one machine: moto's server with Batch containers that really run.
+"""A local AWS for the pipeline: moto's server, with Batch jobs that run real processes or containers.
 
-The same synthesised template that goes to AWS is deployed to it unchanged. What moto lacks is
-restored here, module by module: `batch` (jobs), `cloudformation` (resources), `s3` (keys and policies).
+The local AWS deploys the same synthesised template as AWS, unchanged. These modules add what moto lacks: `batch`
+(jobs), `cloudformation` (resources), `s3` (keys, conditions and bucket policies), `authorization` (roles' policies).
 """

@@ -1,4 +1,7 @@
-"""Command line of the local AWS: `demo` runs the pipeline once, `airflow` keeps it running with Airflow's UI."""
+"""The command line of the local AWS.
+
+`demo` runs the pipeline once. `airflow` runs the local AWS and Airflow's UI until Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,13 @@ CLOUD_ASSEMBLY = PROJECT / "build" / "cdk.out"
 def main() -> int:
     """Run the command; return its exit code."""
     arguments = _parser().parse_args()
-    runtime: Runtime = DockerContainer(arguments.docker) if arguments.docker else WorkerProcess()
+    runtime: Runtime = WorkerProcess()
+    if arguments.docker:
+        runtime = DockerContainer(arguments.docker)
+        problem = runtime.problem()
+        if problem:
+            print(problem, file=sys.stderr)
+            return 1
     if arguments.command == "demo":
         from local_aws import demo
 
@@ -38,15 +47,15 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="local_aws", description=__doc__)
-    parser.add_argument("--docker", metavar="TAG", help="run the worker image of this tag with Docker")
+    parser.add_argument("--docker", metavar="TAG", help="run the worker image with this tag in Docker")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="run the pipeline once and print the transcripts")
     demo.add_argument("--audio", type=_existing, default=PROJECT / "tests" / "recordings", help="folder or file")
-    demo.add_argument("--out", type=Path, help="folder for what the pipeline writes under output/")
-    demo.add_argument("--model", type=_existing, help="a DeepSpeech model instead of the demo's")
-    demo.add_argument("--scorer", type=_existing, help="its scorer")
+    demo.add_argument("--out", type=Path, help="folder for a copy of the files under output/")
+    demo.add_argument("--model", type=_existing, help="a DeepSpeech model to use instead of the demo's model")
+    demo.add_argument("--scorer", type=_existing, help="the model's scorer")
     ui = commands.add_parser("airflow", help="keep the local AWS and Airflow's UI running")
-    ui.add_argument("--home", type=Path, default=PROJECT / ".local" / "airflow", help="Airflow's home")
+    ui.add_argument("--home", type=Path, default=PROJECT / ".local" / "airflow", help="Airflow's home folder")
     ui.add_argument("--aws-port", type=int, default=4566)
     ui.add_argument("--ui-port", type=int, default=8080)
     return parser
@@ -55,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 def _existing(text: str) -> Path:
     path = Path(text)
     if not path.exists():
-        raise argparse.ArgumentTypeError(f"there is no {text}")
+        raise argparse.ArgumentTypeError(f"{text} does not exist")
     return path
 
 
@@ -64,7 +73,7 @@ def _interrupt(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    for stop in (signal.SIGINT, signal.SIGTERM):  # either way, what was started is stopped
+    for stop in (signal.SIGINT, signal.SIGTERM):  # both signals stop all started processes
         signal.signal(stop, _interrupt)
     try:
         sys.exit(main())

@@ -1,4 +1,4 @@
-"""The local Airflow: the same DAG, plugins and configuration options that the MWAA environment has."""
+"""The local Airflow: it has the same DAG, plugins and configuration options as the MWAA environment."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from local_aws.server import LocalAws
 
 
 def environment(aws: LocalAws, stack: Stack, home: Path) -> dict[str, str]:
-    """Variables for Airflow's commands.
+    """Environment variables for Airflow's commands, which have only the rights of the environment's execution role.
 
-    MWAA passes its configuration options the same way: `transcription.bucket` as
-    AIRFLOW__TRANSCRIPTION__BUCKET.
+    MWAA also passes its configuration options as variables: `transcription.bucket` is AIRFLOW__TRANSCRIPTION__BUCKET.
     """
     options = {
         f"AIRFLOW__{option.replace('.', '__').upper()}": str(value) for option, value in stack.airflow_options.items()
     }
     return {
         **os.environ,
-        **aws.environment,
+        **aws.environment_of(stack.airflow_role),
         **options,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "AIRFLOW__TRANSCRIPTION__POLL_SECONDS": "1",
@@ -40,7 +39,7 @@ def environment(aws: LocalAws, stack: Stack, home: Path) -> dict[str, str]:
 
 
 def home_variables(home: Path) -> dict[str, str]:
-    """Variables for a home, and so a database, of its own."""
+    """Environment variables that select Airflow's home folder and the database in it."""
     return {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
@@ -48,10 +47,10 @@ def home_variables(home: Path) -> dict[str, str]:
 
 
 def migrate(variables: Mapping[str, str]) -> None:
-    """Make Airflow's database, if this version of Airflow has not done so yet.
+    """Create or update Airflow's database, once for each version of Airflow.
 
     Raises:
-        subprocess.CalledProcessError: Airflow could not; its output is printed.
+        subprocess.CalledProcessError: the command failed. Its output is on stderr.
     """
     home = Path(variables["AIRFLOW_HOME"])
     made = home / f"migrated-{version('apache-airflow')}"
@@ -63,7 +62,11 @@ def migrate(variables: Mapping[str, str]) -> None:
 
 
 def run(arguments: list[str], variables: Mapping[str, str]) -> None:
-    """Run an Airflow command to its end; its output is shown only if it fails."""
+    """Run an Airflow command and wait for its end. Print its output only if it fails.
+
+    Raises:
+        subprocess.CalledProcessError: the command failed.
+    """
     done = subprocess.run(command(arguments), env=variables, capture_output=True, text=True)
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)

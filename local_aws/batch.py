@@ -1,22 +1,27 @@
-"""AWS Batch on moto 5.2.5, with containers that really run.
+"""AWS Batch on moto 5.2.5, with jobs that run real processes or containers.
 
-moto keeps queues, definitions and jobs, but its jobs need a Docker daemon and miss much of what Batch
-does. `BatchJob` takes the place of moto's job and restores, each from the page named:
+moto stores queues, definitions and jobs. But its jobs need a Docker daemon, and much of Batch's behaviour is missing.
+`BatchJob` replaces moto's job and adds this behaviour:
 
-- array children have AWS_BATCH_JOB_ARRAY_INDEX, and an environment of their own
+- each array child has AWS_BATCH_JOB_ARRAY_INDEX and a separate environment
   (https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html);
-- a parent is PENDING until all its children have ended, and FAILED if one of them failed; terminating
-  it terminates them; an array has 2 to 10,000 children, which a listing of the queue leaves out
+- a parent is PENDING until all children have ended, and FAILED if a child failed. Terminating a parent terminates its
+  children. An array has 2 to 10,000 children, and ListJobs for a queue does not list them
   (https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html);
-- failed attempts are retried as `retryStrategy` and `evaluateOnExit` say
+- `retryStrategy` and `evaluateOnExit` decide whether Batch retries a failed attempt
   (https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html);
-- SIGTERM, then SIGKILL after the stop timeout, for a terminated or timed-out attempt
+- a terminated or timed-out attempt gets SIGTERM, and SIGKILL after the stop timeout
   (https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html);
-- a definition may have `ecsProperties`, with one container; its jobs take `ecsPropertiesOverride` only, and tell
-  of their container in that form (https://docs.aws.amazon.com/batch/latest/userguide/multi-container-jobs.html);
-- exit codes, reasons, attempts and log streams are told, for each child too
+- a definition may have `ecsProperties` with one container. Its jobs accept only `ecsPropertiesOverride`, and
+  DescribeJobs returns their container as `ecsProperties`
+  (https://docs.aws.amazon.com/batch/latest/userguide/multi-container-jobs.html);
+- jobs and children have exit codes, reasons, attempts and log streams
   (https://docs.aws.amazon.com/batch/latest/APIReference/API_JobDetail.html);
-- a job waits in RUNNABLE until the machine has room for it.
+- a container may fail to start, so that the attempt has a reason and no exit code
+  (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html). `start_failures` injects
+  that. Overrides of more than 8,192 characters always fail at the start, and not at the submission
+  (https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TaskOverride.html);
+- a job waits in RUNNABLE until the machine has a free slot.
 """
 
 from __future__ import annotations
@@ -27,18 +32,20 @@ import os
 import signal
 import subprocess
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from tempfile import TemporaryDirectory
 from time import monotonic, time
-from typing import Any
+from typing import Any, ClassVar
 
 import moto
 from moto.batch import models, responses
 from moto.batch.exceptions import ClientException
 
+from local_aws import authorization
 from local_aws.containers import Runtime, WorkerProcess
 
 MOTO_VERSION = "5.2.5"
@@ -47,16 +54,28 @@ _STATUSES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEED
 _POLL_SECONDS = 0.05
 _LOG_BATCH_SECONDS = 0.5
 _CONTAINER_EXITED = "Essential container in task exited"
-_STOP_SECONDS = 30.0  # what Batch takes where a definition says nothing
+_STOP_SECONDS = 30.0  # Batch's default
+_TIMED_OUT = "Job attempt duration exceeded timeout"
+_MOST_OVERRIDES = 8192  # characters
+
+
+@dataclass(frozen=True)
+class StartFailure:
+    """Why Fargate could not start a container."""
+
+    status_reason: str
+    container_reason: str | None = None
 
 
 class BatchJob(models.Job):
-    """A job, an array's parent, or one of its children."""
+    """A single job, an array's parent job, or an array's child job."""
 
     runtime: Runtime = WorkerProcess()
     container_environment: Mapping[str, str] = {}
     slots = threading.BoundedSemaphore(2)
     most_stop_seconds = 120.0
+    start_failures: ClassVar[deque[StartFailure]] = deque()
+    """What happens to the next attempts instead of a start."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,6 +84,8 @@ class BatchJob(models.Job):
         self._status = "SUBMITTED"
         self._changed = threading.Condition()
         self._container_reason: str | None = None
+        self.exit_code: int | None = None
+        self.job_stopped_reason: str | None = None
         self.stop = False
 
     @property
@@ -74,7 +95,7 @@ class BatchJob(models.Job):
 
     @property
     def status(self) -> str:
-        """The job's status now; a parent's follows from its children's."""
+        """The job's current status. A parent's status depends on its children's."""
         if self._child_jobs is None:
             return self._status
         children = Counter(child.status for child in self._child_jobs)
@@ -86,7 +107,7 @@ class BatchJob(models.Job):
     def status(self, value: str) -> None:
         self._status = value
 
-    # What the API tells
+    # The API's answers
 
     def describe_short(self) -> dict[str, Any]:
         summary: dict[str, Any] = {
@@ -101,7 +122,7 @@ class BatchJob(models.Job):
             summary["arrayProperties"] = {"index": self.array_index}
         elif self._child_jobs is not None:
             summary["arrayProperties"] = {"size": len(self._child_jobs)}
-        if self.attempts:
+        if self.attempts and "startedAt" in self.attempts[-1]:
             summary["startedAt"] = self.attempts[-1]["startedAt"]
         ended = self._ended_at()
         if ended is not None:
@@ -139,7 +160,7 @@ class BatchJob(models.Job):
 
     @property
     def _ecs_properties(self) -> dict[str, Any] | None:
-        """The definition's, if it has that form."""
+        """The definition's `ecsProperties`, or None if the definition has `containerProperties`."""
         properties: dict[str, Any] | None = self.job_definition.container_properties.get("ecsProperties")
         return properties
 
@@ -170,10 +191,10 @@ class BatchJob(models.Job):
         }
         return [{"name": name, "value": value} for name, value in merged.items()]
 
-    # The life of a job
+    # The job's states, from submission to end
 
     def start(self) -> None:
-        """Start the job's thread; a parent has none of its own."""
+        """Start the job's thread. A parent has no thread."""
         self._status = "PENDING"
         super().start()
 
@@ -188,7 +209,7 @@ class BatchJob(models.Job):
             self._changed.notify_all()
 
     def run(self) -> None:
-        """Wait for room, then run attempts until one succeeds or none is left."""
+        """Wait for a free slot, then run attempts until one succeeds or no attempt is left."""
         try:
             if self.depends_on and not self._wait_for_dependencies():
                 return
@@ -197,31 +218,57 @@ class BatchJob(models.Job):
                 if has_room:
                     self._run_attempts()
             self._end("FAILED" if self.stop or self.exit_code != 0 else "SUCCEEDED")
-        except Exception as error:  # a job must end, whatever happened
+        except Exception as error:  # a job must end in every case
             self.job_stopped_reason = f"The local AWS could not run the job: {error}"
             self._end("FAILED")
 
     def _run_attempts(self) -> None:
         attempts = self._retry_strategy().get("attempts", 1)
         for attempt in range(1, attempts + 1):
-            self._run_attempt(attempt)
-            if self.exit_code == 0 or self.stop or self._container_reason is not None:
+            failure = self._start_failure()
+            if failure is None:
+                self._run_attempt(attempt)
+            else:
+                self._fail_to_start(failure)
+            if self.exit_code == 0 or self.stop or self._container_reason == _TIMED_OUT:
                 return
             if attempt < attempts and not self._is_retried():
                 return
             if attempt < attempts:
                 self._status = "RUNNABLE"
 
+    def _start_failure(self) -> StartFailure | None:
+        """Why the next attempt cannot start; None if it can."""
+        if len(json.dumps({"containerOverrides": [self.container_overrides]})) > _MOST_OVERRIDES:
+            return StartFailure(f"Container Overrides length must be at most {_MOST_OVERRIDES}")
+        try:
+            return self.start_failures.popleft()
+        except IndexError:
+            return None
+
+    def _fail_to_start(self, failure: StartFailure) -> None:
+        self._status = "STARTING"
+        self.exit_code = None
+        self._container_reason = failure.container_reason
+        with self._changed:
+            if not self.stop:
+                self.job_stopped_reason = failure.status_reason
+        self.attempts.append({})
+        self._record_end(self.attempts[-1], failure.status_reason)
+
     def _run_attempt(self, number: int) -> None:
         self._status = "STARTING"
+        with self._changed:
+            if not self.stop:
+                self.job_stopped_reason = None  # the one of the earlier attempt
         properties = self.job_definition.container_properties
         command, environment = self.runtime.command(
             properties["image"],
             self._add_parameters_to_command(self._get_container_property("command", [])),
-            {**self._given_environment(number), **self.container_environment},
+            {**self._given_environment(number), **self.container_environment, **self._role_credentials()},
         )
         record = self._begin_attempt(number)
-        # A task's storage goes with it, however it ends. Not for `docker run`'s container, which has its own.
+        # Fargate deletes a task's storage at the task's end, so delete the folder too. `docker run` does not use it.
         with TemporaryDirectory(prefix="container-", ignore_cleanup_errors=True) as scratch:
             process = subprocess.Popen(
                 command,
@@ -236,21 +283,36 @@ class BatchJob(models.Job):
             log.start()
             self._container_reason = self._watch(process)
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # a container's processes end with its first
+                os.killpg(process.pid, signal.SIGKILL)  # the end of the first process ends the container
+            self.runtime.remove(command)
             log.join()
         self.exit_code = process.returncode if process.returncode >= 0 else 128 - process.returncode
-        record["stoppedAt"] = int(time() * 1000)
-        record["statusReason"] = self.job_stopped_reason or self._container_reason or _CONTAINER_EXITED
-        container = {"logStreamName": self.log_stream_name, "exitCode": self.exit_code}
+        self._record_end(record, self.job_stopped_reason or self._container_reason or _CONTAINER_EXITED)
+        if not self.stop:
+            self.job_stopped_reason = record["statusReason"]
+
+    def _record_end(self, record: dict[str, Any], status_reason: str) -> None:
+        """Complete the attempt's record, with what is known of its container."""
+        record |= {"stoppedAt": int(time() * 1000), "statusReason": status_reason}
+        container = self._container_end()
+        if self.exit_code is not None:
+            container["logStreamName"] = self.log_stream_name
         if self._ecs_properties is None:
             record["container"] = container
         else:
             record["taskProperties"] = [{"containers": [self._named(container)]}]
-        if not self.stop:
-            self.job_stopped_reason = record["statusReason"]
+
+    def _role_credentials(self) -> dict[str, str]:
+        """Variables that give the container the rights of its task role, if the definition names one.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
+        """
+        tasks = (self._ecs_properties or {}).get("taskProperties", ())
+        role = next((task["taskRoleArn"] for task in tasks if "taskRoleArn" in task), None)
+        return authorization.credentials_of(role, self.backend.region_name) if role else {}
 
     def _given_environment(self, attempt: int) -> dict[str, str]:
-        """What Batch sets beside the job's own variables."""
+        """The job's variables and the variables that Batch adds."""
         environment = {item["name"]: item["value"] for item in self._get_container_property("environment", [])}
         environment |= {
             "AWS_BATCH_JOB_ID": self.job_id,
@@ -270,19 +332,19 @@ class BatchJob(models.Job):
         self._log_backend.ensure_log_group(self._log_group)
         self._log_backend.ensure_log_stream(self._log_group, self.log_stream_name)
         record = {"startedAt": int(time() * 1000)}
-        self.job_started_at = datetime.now()  # naive, as moto's
+        self.job_started_at = datetime.now()  # without a time zone, as in moto
         self.attempts.append(record)
         return record
 
     def _watch(self, process: subprocess.Popen[bytes]) -> str | None:
-        """Wait for the end; return why Batch itself ended the attempt, if it did."""
+        """Wait for the end of the attempt. Return the reason if the attempt timed out, else None."""
         seconds = self._get_attempt_duration()
         deadline = monotonic() + seconds if seconds else None
         while process.poll() is None:
             timed_out = deadline is not None and monotonic() > deadline
             if self.stop or timed_out:
                 self._stop_container(process)
-                return "Job attempt duration exceeded timeout" if timed_out and not self.stop else None
+                return _TIMED_OUT if timed_out and not self.stop else None
             with self._changed:
                 self._changed.wait(_POLL_SECONDS)
         return None
@@ -297,7 +359,7 @@ class BatchJob(models.Job):
             process.wait()
 
     def _collect_log(self, process: subprocess.Popen[bytes]) -> None:
-        """Pass the container's output on to CloudWatch Logs while it runs."""
+        """Send the container's output to CloudWatch Logs while the container runs."""
         assert process.stdout is not None
         events: list[dict[str, Any]] = []
         sent = monotonic()
@@ -316,7 +378,7 @@ class BatchJob(models.Job):
 
     @contextmanager
     def _slot(self) -> Iterator[bool]:
-        """Room on the machine; False if the job was stopped before there was any."""
+        """Wait for a free slot and hold it. Yield False if the job was stopped before a slot was free."""
         has_room, slots = False, self.slots
         while not self.stop and not has_room:
             has_room = slots.acquire(timeout=_POLL_SECONDS)
@@ -330,22 +392,34 @@ class BatchJob(models.Job):
         return self.job_definition.retry_strategy or {"attempts": 1}
 
     def _is_retried(self) -> bool:
-        """The action of the first condition that matches; a failure that none matches is retried."""
+        """Whether Batch tries again after the last attempt."""
         seen = {
-            "onExitCode": str(self.exit_code),
+            "onExitCode": "" if self.exit_code is None else str(self.exit_code),
             "onReason": self._container_reason or "",
-            "onStatusReason": _CONTAINER_EXITED,
+            "onStatusReason": self.job_stopped_reason or "",
         }
-        for condition in self._retry_strategy().get("evaluateOnExit", ()):
-            patterns = {key: value for key, value in condition.items() if key != "action"}
-            if all(fnmatch.fnmatchcase(seen[key].lower(), value.lower()) for key, value in patterns.items()):
-                return str(condition["action"]).upper() == "RETRY"
-        return True
+        return is_retried(self._retry_strategy().get("evaluateOnExit", ()), seen)
 
     def _end(self, status: str) -> None:
         self.job_stopped_at = datetime.now()
         self.job_stopped = True
         self._status = status
+
+
+def is_retried(conditions: Iterable[Mapping[str, str]], seen: Mapping[str, str]) -> bool:
+    """Whether the first condition that matches says RETRY. True if no condition matches.
+
+    https://docs.aws.amazon.com/batch/latest/APIReference/API_EvaluateOnExit.html
+
+    Args:
+        conditions: The definition's `evaluateOnExit`.
+        seen: The attempt's `onExitCode`, `onReason` and `onStatusReason`, empty if there is none.
+    """
+    for condition in conditions:
+        patterns = {key: value for key, value in condition.items() if key != "action"}
+        if all(fnmatch.fnmatchcase(seen[key].lower(), value.lower()) for key, value in patterns.items()):
+            return condition["action"].upper() == "RETRY"
+    return True
 
 
 def _submit_job(backend: Any, *args: Any, **kwargs: Any) -> Any:
@@ -359,14 +433,14 @@ _moto_submit_job = models.BatchBackend.submit_job
 
 
 def only_container(ecs_properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The properties of the only container, as moto keeps those of a definition with `containerProperties`.
+    """The properties of the only container, in moto's form for a definition with `containerProperties`.
 
     Raises:
-        ClientException: there is not one container.
+        ClientException: there are no containers, or more than one.
     """
     containers = [container for task in ecs_properties["taskProperties"] for container in task["containers"]]
     if len(containers) != 1:
-        raise ClientException(f"The local AWS runs jobs of one container, and this definition has {len(containers)}.")
+        raise ClientException(f"The local AWS supports one container per job. This definition has {len(containers)}.")
     return {**containers[0], "ecsProperties": ecs_properties}
 
 
@@ -382,7 +456,11 @@ _moto_register_job_definition = responses.BatchResponse.registerjobdefinition
 
 
 def _submit(response: Any) -> Any:
-    """A definition with `ecsProperties` takes its overrides in that form only, by the container's name."""
+    """Submit a job. A definition with `ecsProperties` needs overrides in `ecsPropertiesOverride`, by container name.
+
+    Raises:
+        ClientException: the overrides have the wrong form, or name an unknown container.
+    """
     definition = response.batch_backend.get_job_definition(response._get_param("jobDefinition"))
     if definition and "ecsProperties" in definition.container_properties:
         if response._get_param("containerOverrides") is not None:
@@ -424,19 +502,19 @@ def stop_all() -> None:
 
 
 def install(*, slots: int, runtime: Runtime, container_environment: Mapping[str, str], stop_timeout: float) -> None:
-    """Put `BatchJob` in the place of moto's job.
+    """Replace moto's job with `BatchJob`.
 
     Args:
-        slots: How many containers may run at once.
-        runtime: What starts them.
-        container_environment: What each gets beside what Batch sets: the way to the local AWS.
-        stop_timeout: Seconds between SIGTERM and SIGKILL at most, whatever a definition says.
+        slots: Maximum number of containers that run at the same time.
+        runtime: Converts a container to a command line.
+        container_environment: Additional variables for each container: the endpoint and credentials of the local AWS.
+        stop_timeout: Maximum number of seconds between SIGTERM and SIGKILL. It limits a definition's stop timeout.
 
     Raises:
-        RuntimeError: moto has another version than the one that these gaps were found in.
+        RuntimeError: moto has another version than this module supports.
     """
     if moto.__version__ != MOTO_VERSION:
-        raise RuntimeError(f"local_aws is written for moto {MOTO_VERSION}, and this is {moto.__version__}.")
+        raise RuntimeError(f"local_aws supports moto {MOTO_VERSION} only, but the version is {moto.__version__}.")
     BatchJob.slots = threading.BoundedSemaphore(slots)
     BatchJob.runtime = runtime
     BatchJob.container_environment = container_environment

@@ -1,6 +1,6 @@
-"""CloudFormation on moto 5.2.5: what keeps an ordinary CDK template from deploying, or from being obeyed.
+"""CloudFormation on moto 5.2.5: adds what moto lacks to deploy the CDK template and to apply its properties.
 
-Each class or function mends one resource type and names the behaviour of the real service that it restores.
+Each class or function corrects one resource type. Its docstring describes the behaviour of the real service.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ import zipfile
 from typing import Any, ClassVar
 
 from moto.batch import models as batch
+from moto.cloudformation import models as stacks
 from moto.cloudformation import parsing
+from moto.cloudwatch import models as cloudwatch
 from moto.core.common_models import CloudFormationModel
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.route_tables import RouteTable
 from moto.iam.models import iam_backends
 from moto.kms import models as kms
 from moto.s3 import models as s3
@@ -23,12 +27,13 @@ from local_aws.batch import only_container
 
 
 class Environment(CloudFormationModel):
-    """AWS::MWAA::Environment, which moto does not know: its properties are kept for the local Airflow.
+    """AWS::MWAA::Environment, which moto lacks. This class stores the properties for the local Airflow.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-mwaa-environment.html
     """
 
-    by_name: ClassVar[dict[str, Environment]] = {}
+    live: ClassVar[dict[tuple[str, str], Environment]] = {}
+    """By region and name."""
 
     def __init__(self, name: str, properties: dict[str, Any], arn: str) -> None:
         self.name = name
@@ -58,8 +63,8 @@ class Environment(CloudFormationModel):
             if setting in properties and properties[setting] not in bucket.keys:
                 raise ValueError(f"{setting}: the bucket {code_bucket} has no object {properties[setting]!r}.")
         arn = f"arn:aws:airflow:{region_name}:{account_id}:environment/{resource_name}"
-        cls.by_name[resource_name] = cls(resource_name, properties, arn)
-        return cls.by_name[resource_name]
+        cls.live[region_name, resource_name] = cls(resource_name, properties, arn)
+        return cls.live[region_name, resource_name]
 
     @classmethod
     def update_from_cloudformation_json(
@@ -76,7 +81,7 @@ class Environment(CloudFormationModel):
     def delete_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
     ) -> None:
-        cls.by_name.pop(resource_name, None)
+        cls.live.pop((region_name, resource_name), None)
 
     @classmethod
     def has_cfn_attr(cls, attr: str) -> bool:
@@ -87,7 +92,7 @@ class Environment(CloudFormationModel):
 
 
 class BucketPolicy(CloudFormationModel):
-    """AWS::S3::BucketPolicy, which moto does not know.
+    """AWS::S3::BucketPolicy, which moto lacks.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-s3-bucketpolicy.html
     """
@@ -125,7 +130,7 @@ class BucketPolicy(CloudFormationModel):
 
 
 class Described(CloudFormationModel):
-    """A resource of a type that moto does not know and the local pipeline does not use: it has a name and an ARN."""
+    """A resource of a type that moto lacks and the local pipeline does not use. It has only a name and an ARN."""
 
     def __init__(self, name: str, arn: str) -> None:
         self.physical_resource_id = name
@@ -168,8 +173,8 @@ class Described(CloudFormationModel):
 class BucketDeployment(CloudFormationModel):
     """Custom::CDKBucketDeployment: a Lambda function unpacks asset archives into a bucket.
 
-    moto would start the function's container. This does the same with the published assets: unpack or
-    copy each source under the prefix, and delete what is no longer there if `Prune` is set.
+    moto would run the function in a container. This class does the function's work: it unpacks or copies each source
+    under the prefix. If `Prune` is set, it deletes other objects under the prefix.
     https://docs.aws.amazon.com/cdk/api/v2/docs/aws-cdk-lib.aws_s3_deployment-readme.html
     """
 
@@ -226,7 +231,7 @@ class BucketDeployment(CloudFormationModel):
     def delete_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
     ) -> None:
-        """The files stay (`RetainOnDelete` is the construct's default)."""
+        """Keep the files (`RetainOnDelete` is the construct's default)."""
 
     @classmethod
     def has_cfn_attr(cls, attr: str) -> bool:
@@ -244,7 +249,7 @@ def _unpack(archive: bytes) -> dict[str, bytes]:
 def _create_compute_environment(
     _: Any, /, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **__: Any
 ) -> Any:
-    """`ServiceRole` may be left out: Batch then uses its service-linked role. `Type` is not case-sensitive.
+    """`ServiceRole` is optional: Batch's default is its service-linked role. `Type` is not case-sensitive.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-batch-computeenvironment.html
     """
@@ -265,7 +270,7 @@ def _create_compute_environment(
 def _create_job_definition(
     _: Any, /, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **__: Any
 ) -> Any:
-    """A retry strategy may be left out; timeout and platform are kept; log options keep their names.
+    """The retry strategy is optional. Timeout and platform are stored. Log options keep their names.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-batch-jobdefinition.html
     """
@@ -290,7 +295,7 @@ def _create_job_definition(
 
 
 def _update_compute_environment(_: Any, /, original_resource: Any, cloudformation_json: Any, **__: Any) -> Any:
-    """Its size, network and state change in place."""
+    """An update changes size, network and state of a compute environment in place."""
     properties = cloudformation_json["Properties"]
     original_resource.compute_resources = batch.lowercase_first_key(properties["ComputeResources"])
     original_resource.state = properties.get("State", "ENABLED").upper()
@@ -298,7 +303,7 @@ def _update_compute_environment(_: Any, /, original_resource: Any, cloudformatio
 
 
 def _update_job_queue(_: Any, /, original_resource: Any, cloudformation_json: Any, **__: Any) -> Any:
-    """Its compute environments, their order, priority and state change in place."""
+    """An update changes compute environments, their order, priority and state of a job queue in place."""
     properties = cloudformation_json["Properties"]
     order = [batch.lowercase_first_key(item) for item in properties["ComputeEnvironmentOrder"]]
     backend = original_resource.backend
@@ -309,12 +314,18 @@ def _update_job_queue(_: Any, /, original_resource: Any, cloudformation_json: An
 def _update_job_definition(
     cls: Any, /, original_resource: Any, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
 ) -> Any:
-    """A changed definition is a new revision of the same name."""
+    """An update registers a new revision with the same name, and deregisters the earlier one unless that is retained.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-batch-jobdefinition-resourceretentionpolicy.html
+    """
+    retention = cloudformation_json["Properties"].get("ResourceRetentionPolicy", {})
+    if str(retention.get("SkipDeregisterOnUpdate", False)).lower() != "true":
+        original_resource.deregister()
     return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
 
 
 def _give_arn(model: Any, attribute: str) -> None:
-    """Let `Fn::GetAtt` read the ARN, as the resource's page in the template reference lists it."""
+    """Make `Fn::GetAtt` return the ARN for this attribute, as in the resource's page of the template reference."""
 
     def get_cfn_attribute(self: Any, attribute_name: str) -> str:
         if attribute_name != attribute:
@@ -326,7 +337,7 @@ def _give_arn(model: Any, attribute: str) -> None:
 
 
 def _create_key(cls: Any, resource_name: str, cloudformation_json: Any, *args: Any, **kwargs: Any) -> Any:
-    """A key's tags are called `Key` and `Value` in templates, as everywhere but in KMS's own API.
+    """In templates a tag of a KMS key has the fields `Key` and `Value`. KMS's API calls them `TagKey` and `TagValue`.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kms-key.html
     """
@@ -335,20 +346,101 @@ def _create_key(cls: Any, resource_name: str, cloudformation_json: Any, *args: A
     return _moto_create_key(cls, resource_name, {**cloudformation_json, "Properties": properties}, *args, **kwargs)
 
 
+def _create_dashboard(cls: Any, resource_name: str, cloudformation_json: Any, *args: Any, **kwargs: Any) -> Any:
+    """The names of dashboards are unique in an account, across all regions.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-cloudwatch-dashboard.html
+    """
+    name = cloudformation_json["Properties"].get("DashboardName")
+    if any(name in backend.dashboards for backend in cloudwatch.cloudwatch_backends[args[0]].values()):
+        raise ValueError(f"DashboardName: the dashboard {name} already exists in this account.")
+    return _moto_create_dashboard(cls, resource_name, cloudformation_json, *args, **kwargs)
+
+
+def _delete_bucket(cls: Any, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str) -> None:
+    """CloudFormation deletes only a bucket without any version of an object.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troubleshooting.html
+    """
+    backend = s3.s3_backends[account_id][get_partition(region_name)]
+    if backend.delete_bucket(resource_name) is None:
+        raise ValueError(f"The bucket {resource_name} is not empty.")
+
+
+def _delete_route_table(_: Any, /, resource_name: str, __: Any, account_id: str, region_name: str) -> None:
+    """A stack's route table is deleted with its associations. moto keeps it, and then refuses to delete the VPC.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ec2-routetable.html
+    """
+    backend = ec2_backends[account_id][region_name]
+    backend.route_tables[resource_name].associations.clear()
+    backend.delete_route_table(resource_name)
+
+
+def _create_resources(self: Any) -> None:
+    """A stack whose creation fails is rolled back: its resources are deleted, apart from those to be retained.
+
+    The status is then ROLLBACK_COMPLETE, or ROLLBACK_FAILED if a resource cannot be deleted. moto only raises.
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/stack-failure-options.html
+    """
+    try:
+        _moto_create_resources(self)
+    except Exception as error:
+        self.status, self.stack_status_reason = "ROLLBACK_COMPLETE", str(error)
+        if _roll_back(self.resource_map):
+            self.status = "ROLLBACK_FAILED"
+        self.template_dict = {**self.template_dict, "Outputs": {}}
+        self.output_map = self._create_output_map()
+
+
+def _roll_back(resources: Any) -> list[str]:
+    """Delete the created resources. Return those that cannot be deleted.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
+    """
+    created = [name for name in resources._parsed_resources if name in resources._resource_json_map]
+    failed = []
+    for name in reversed(created):
+        definition = resources._resource_json_map[name]
+        if definition.get("DeletionPolicy") != "Retain":
+            try:
+                resources._delete_resource(resources._parsed_resources[name], definition)
+            except Exception:
+                failed.append(name)
+                continue
+        del resources._parsed_resources[name]
+    resources._resource_json_map = {name: resources._resource_json_map[name] for name in failed}
+    return failed
+
+
+def _delete_resources(self: Any) -> None:
+    """The deletion of a stack keeps what has `RetainExceptOnCreate`, which moto does not know.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
+    """
+    for definition in self._resource_json_map.values():
+        if definition.get("DeletionPolicy") == "RetainExceptOnCreate":
+            definition["DeletionPolicy"] = "Retain"
+    _moto_delete_resources(self)
+
+
 def _resource_class(resource_type: str) -> Any:
-    """Any type that CloudFormation knows can be in a template."""
+    """The class for a resource type: moto's, or `Described` for a type that moto lacks."""
     if resource_type in parsing.NULL_MODELS:
         return None
     return parsing.get_model_map().get(resource_type, Described)
 
 
+_moto_create_dashboard = cloudwatch.Dashboard.create_from_cloudformation_json.__func__
+_moto_delete_resources = parsing.ResourceMap.delete
+_moto_create_resources = stacks.Stack.create_resources
 _moto_create_key = kms.Key.create_from_cloudformation_json.__func__
 _moto_create_bucket = s3.FakeBucket.create_from_cloudformation_json.__func__
 _moto_update_bucket = s3.FakeBucket.update_from_cloudformation_json.__func__
 
 
 def _create_bucket(cls: Any, *args: Any, **kwargs: Any) -> Any:
-    """A bucket is versioned and closed to the public if its properties say so.
+    """A new bucket gets the versioning and the public access block of its properties.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-s3-bucket.html
     """
@@ -373,7 +465,7 @@ def _obey_bucket_properties(bucket: Any, cloudformation_json: Any) -> Any:
 
 
 def install() -> None:
-    """Put these in the place of moto's."""
+    """Replace moto's functions with those of this module."""
     for cached in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
         cached.cache_clear()
     parsing.resource_class_from_type = _resource_class
@@ -383,7 +475,13 @@ def install() -> None:
     batch.JobQueue.update_from_cloudformation_json = classmethod(_update_job_queue)
     batch.JobDefinition.update_from_cloudformation_json = classmethod(_update_job_definition)
     kms.Key.create_from_cloudformation_json = classmethod(_create_key)
+    cloudwatch.Dashboard.create_from_cloudformation_json = classmethod(_create_dashboard)
+    stacks.Stack.create_resources = _create_resources
+    parsing.ResourceMap.delete = _delete_resources
+    RouteTable.delete_from_cloudformation_json = classmethod(_delete_route_table)
+    s3.FakeBucket.delete_from_cloudformation_json = classmethod(_delete_bucket)
     _give_arn(batch.ComputeEnvironment, "ComputeEnvironmentArn")
     _give_arn(batch.JobQueue, "JobQueueArn")
+    _give_arn(batch.JobDefinition, "JobDefinitionArn")
     s3.FakeBucket.create_from_cloudformation_json = classmethod(_create_bucket)
     s3.FakeBucket.update_from_cloudformation_json = classmethod(_update_bucket)

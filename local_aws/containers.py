@@ -1,12 +1,15 @@
-"""Container runtimes: how a Batch container becomes a process of this machine.
+"""Container runtimes: run a Batch container as a local process or with Docker.
 
-Both give a command line to run; the caller starts it, reads its output and signals it. `docker run`
-passes SIGTERM on to the container and exits with its code, so the two look alike from outside.
+A runtime returns a command line. The caller starts it, reads its output and sends it signals. `docker run` forwards
+SIGTERM to the container and exits with the container's exit code. But SIGKILL ends only `docker run`, so the caller
+also asks the runtime to remove the container.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,20 +21,23 @@ PLUGINS = PROJECT / "plugins"
 
 
 class Runtime(Protocol):
-    """Turns a container into a command line and the environment to start it with."""
+    """Converts a container to a command line and its environment variables."""
 
     def command(
         self, image: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> tuple[list[str], dict[str, str]]:
-        """The arguments and the environment of the process that is the container."""
+        """The arguments and the environment variables of the container's process."""
+
+    def remove(self, arguments: Sequence[str]) -> None:
+        """Remove what the ended process of these arguments left. It may have left nothing."""
 
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """Runs the worker's code with the interpreter of its own environment instead of its image.
+    """Runs the worker's code with the interpreter in .venv/worker, without an image.
 
-    What the Dockerfile sets with ENV is given here; all else is what Batch passes, so a container sees
-    nothing of the caller's environment but the way to the local AWS.
+    The process gets the Dockerfile's ENV variables, Batch's variables and PATH, TMPDIR and LANG. It gets no other
+    variables of the caller.
     """
 
     image_environment: Mapping[str, str] = field(
@@ -42,7 +48,7 @@ class WorkerProcess:
     def command(
         self, image: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> tuple[list[str], dict[str, str]]:
-        """See `Runtime`; the image's name does not matter."""
+        """See `Runtime`. Ignores the image's name."""
         program = self.interpreter if command[0] == "python" else command[0]
         inherited = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
         return [str(program), *command[1:]], {
@@ -53,13 +59,16 @@ class WorkerProcess:
             **environment,
         }
 
+    def remove(self, arguments: Sequence[str]) -> None:
+        """See `Runtime`. A process leaves nothing."""
+
 
 @dataclass(frozen=True)
 class DockerContainer:
-    """Runs the image with Docker, as Batch does, on the host's network so that it finds the local AWS.
+    """Runs the image with Docker, in the host's network so that the container reaches the local AWS.
 
     Args:
-        tag: The image to run whatever the job definition names, since its registry is not there.
+        tag: The image to run. The job definition's image is ignored, because its registry is on AWS.
     """
 
     tag: str
@@ -67,19 +76,36 @@ class DockerContainer:
     def command(
         self, image: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> tuple[list[str], dict[str, str]]:
+        """See `Runtime`. The container has a name, by which `remove` finds it."""
+        variables = [argument for name in environment for argument in ("--env", name)]
+        name = f"transcription-{uuid.uuid4()}"
+        limits = ["--init", "--read-only", "--volume", "/tmp", "--network", "host"]  # noqa: S108
+        options = ["--name", name, "--rm", "--pull", "never", *limits, *variables]
+        return ["docker", "run", *options, self.tag, *command], {**os.environ, **environment}
+
+    def remove(self, arguments: Sequence[str]) -> None:
         """See `Runtime`."""
-        names = [argument for name in environment for argument in ("--env", name)]
-        limits = ["--init", "--read-only", "--tmpfs", "/tmp", "--network", "host"]  # noqa: S108
-        arguments = ["docker", "run", "--rm", *limits, *names, self.tag, *command]
-        return arguments, {**os.environ, **environment}
+        name = arguments[arguments.index("--name") + 1]
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)
+
+    def problem(self) -> str | None:
+        """Docker's words if it does not have the image, or does not run at all."""
+        try:
+            found = subprocess.run(
+                ["docker", "image", "inspect", self.tag], capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError:
+            return "Docker is not installed: there is no command `docker`."
+        return found.stderr.strip() if found.returncode else None
 
 
 def local_credentials(endpoint: str, region: str) -> dict[str, str]:
-    """Variables with which any AWS SDK finds the local AWS, and nothing but it."""
+    """Environment variables that make any AWS SDK use the local AWS only."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_SESSION_TOKEN": "",  # replaces that of the user's real account
         "AWS_DEFAULT_REGION": region,
         "AWS_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -1,4 +1,4 @@
-"""`make demo`: the whole pipeline once, on the sample recordings or on a folder of the user's own."""
+"""`make demo`: runs the whole pipeline once, on the sample recordings or on the user's recordings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ _OWN_LINES = re.compile(r"^\S+ \[(\w+) *\] (.*?) *\[(?:airflow\.task\.operators\
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for."""
+    """The arguments of the demo."""
 
     audio: Path
     out: Path | None
@@ -38,7 +38,7 @@ class Request:
 
 
 class Progress:
-    """Lines on the terminal, each with the seconds since the start."""
+    """Prints lines, each with the seconds since the start."""
 
     def __init__(self) -> None:
         self._start = monotonic()
@@ -49,12 +49,12 @@ class Progress:
 
 
 def run(request: Request, runtime: Runtime) -> int:
-    """Run the demo; the exit code is 0 if every readable recording has its transcript and was moved."""
+    """Run the demo. The exit code is 0 if every recording was transcribed or rejected, and none waits in input/."""
     progress = Progress()
     recordings, others = _recordings(request.audio)
     if not recordings:
         print(
-            f"No recordings in {request.audio}: no file there has an extension of a recording "
+            f"No recordings in {request.audio}: no file there has an audio or video extension "
             f"({', '.join(sorted(layout.AUDIO_EXTENSIONS))}).",
             file=sys.stderr,
         )
@@ -70,34 +70,35 @@ def run(request: Request, runtime: Runtime) -> int:
 
         variables = airflow.environment(aws, stack, HOME)
         airflow.migrate(variables)
-        progress.say("Airflow starts, and runs the DAG `transcription` (the first seconds are silent)")
+        progress.say("Airflow starts and runs the DAG `transcription` (no output during the first seconds)")
         with _file_progress(aws, bucket, progress):
             exit_code = _run_dag(variables, params, progress)
-        report = _report(aws, bucket)
-        if exit_code or report is None:
+        found = _report(aws, bucket)
+        if exit_code or found is None:
             print(f"The DAG run failed. Airflow's log: {HOME / 'dag.log'}", file=sys.stderr)
-        if report is None:
+        if found is None:
             return 1
-        transcripts = _transcripts(aws, bucket, report)
+        report, entries = found
+        transcripts = _transcripts(aws, bucket, entries)
         if request.out is not None:
             _write_outputs(aws, bucket, request.out, progress)
         complete = _is_complete(aws, bucket, report)
-    _print_table(report, transcripts)
+    _print_table(report, entries, transcripts)
     for name, reason in refused.items():
         print(f"Could not be uploaded: {name}: {reason}")
     for path in others:
         print(f"Left alone, no recording by its name: {path}")
-    progress.say("Everything that was started has been stopped.")
+    progress.say("Airflow and the local AWS have stopped.")
     if not request.model:
         print(
-            "The demo's model knows one voice and a few hundred words: it shows that the pipeline works, "
-            "not how well DeepSpeech hears. See the README for real models."
+            "The demo's model knows one voice and a few hundred words: it demonstrates the pipeline, "
+            "not DeepSpeech's accuracy. See the README for real models."
         )
     return exit_code if complete else exit_code or 1
 
 
 def _recordings(audio: Path) -> tuple[dict[str, Path], list[str]]:
-    """The recordings under a folder by their name below it, and the names of all other files."""
+    """The recordings in a folder by their path in it, and the paths of all other files. `audio` may be one file."""
     root = audio if audio.is_dir() else audio.parent
     paths = sorted(path for path in audio.rglob("*") if path.is_file()) if audio.is_dir() else [audio]
     recordings, others = {}, []
@@ -111,7 +112,7 @@ def _recordings(audio: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def _upload(aws: server.LocalAws, bucket: str, recordings: Mapping[str, Path]) -> dict[str, str]:
-    """Upload the recordings; return the names of those that could not be, with the reason."""
+    """Upload the recordings. Return the names of recordings that were not uploaded, with the reason."""
     s3 = aws.client("s3")
     refused = {}
     for name, path in recordings.items():
@@ -119,9 +120,9 @@ def _upload(aws: server.LocalAws, bucket: str, recordings: Mapping[str, Path]) -
             name.encode()
             s3.upload_file(str(path), bucket, layout.INPUT + name)
         except UnicodeEncodeError:
-            refused[repr(name)] = "its name is not UTF-8, and keys in S3 are; rename it"
+            refused[repr(name)] = "its name is not UTF-8, but S3 keys must be. Rename the file"
         except OSError as error:
-            refused[name] = f"it could not be read: {error.strerror}"
+            refused[name] = f"cannot read the file: {error.strerror}"
     return refused
 
 
@@ -135,13 +136,13 @@ def _upload_model(aws: server.LocalAws, bucket: str, request: Request) -> dict[s
 
 
 def _minutes_per_child(recordings: Mapping[str, Path]) -> float:
-    """So little that even a few recordings become an array of two children."""
+    """Minutes of audio per child, so small that even a few recordings make an array of two children."""
     seconds = sum(path.stat().st_size for path in recordings.values()) / 32_000
     return max(seconds / 60 / _CHILDREN, 0.01)
 
 
 def _run_dag(variables: Mapping[str, str], params: Mapping[str, Any], progress: Progress) -> int:
-    """`airflow dags test transcription`, showing the lines that the pipeline itself logs."""
+    """Run `airflow dags test transcription`, and show the pipeline's own log lines. Return the exit code."""
     arguments = airflow.command(["dags", "test", "transcription", "--conf", json.dumps(params)])
     with (
         (HOME / "dag.log").open("w") as log,
@@ -153,14 +154,14 @@ def _run_dag(variables: Mapping[str, str], params: Mapping[str, Any], progress: 
         for line in process.stdout:
             log.write(line)
             own = _OWN_LINES.match(line)
-            if own and "AWS Batch job" not in own[2]:  # those of the provider, which are long
+            if own and "AWS Batch job" not in own[2]:  # the provider's long lines
                 progress.say(f"  {own[2]}")
     return process.returncode
 
 
 @contextmanager
 def _file_progress(aws: server.LocalAws, bucket: str, progress: Progress) -> Iterator[None]:
-    """While the block runs, say how many recordings are done."""
+    """While the block runs, print how many recordings are done."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -174,7 +175,7 @@ def _file_progress(aws: server.LocalAws, bucket: str, progress: Progress) -> Ite
                 for item in page.get("Contents", ())
             )
             if done != count:
-                progress.say(f"  {done} recordings dealt with")
+                progress.say(f"  {done} recordings done")
                 count = done
 
     watcher = threading.Thread(target=watch)
@@ -186,31 +187,36 @@ def _file_progress(aws: server.LocalAws, bucket: str, progress: Progress) -> Ite
         watcher.join()
 
 
-def _report(aws: server.LocalAws, bucket: str) -> dict[str, Any] | None:
+def _report(aws: server.LocalAws, bucket: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """The report of the only run and its entries. None if the run wrote no report."""
     s3 = aws.client("s3")
-    reports = s3.list_objects_v2(Bucket=bucket, Prefix=layout.RUNS).get("Contents", ())
-    return json.loads(s3.get_object(Bucket=bucket, Key=reports[0]["Key"])["Body"].read()) if reports else None
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix=layout.RUNS).get("Contents", ())]
+    bodies = {key.rpartition("/")[2]: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+    if layout.REPORT not in bodies:
+        return None
+    return json.loads(bodies[layout.REPORT]), [json.loads(line) for line in bodies[layout.ENTRIES].splitlines()]
 
 
-def _transcripts(aws: server.LocalAws, bucket: str, report: Mapping[str, Any]) -> dict[str, str]:
+def _transcripts(aws: server.LocalAws, bucket: str, entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     s3 = aws.client("s3")
     return {
         file["transcript_key"]: s3.get_object(Bucket=bucket, Key=file["transcript_key"])["Body"].read().decode()
-        for file in report["files"]
+        for file in entries
         if file["state"] == "transcribed"
     }
 
 
 def _is_complete(aws: server.LocalAws, bucket: str, report: Mapping[str, Any]) -> bool:
-    """Whether nothing waits, and each file of the report was transcribed or rejected."""
+    """Whether no file waits in input/, and each file of the report was transcribed or rejected."""
     waiting = aws.client("s3").list_objects_v2(Bucket=bucket, Prefix=layout.INPUT)["KeyCount"]
-    return not waiting and {file["state"] for file in report["files"]} <= {"transcribed", "rejected"}
+    files = report["totals"]["files"]
+    return not waiting and files["transcribed"] + files["rejected"] == sum(files.values())
 
 
 def _write_outputs(aws: server.LocalAws, bucket: str, out: Path, progress: Progress) -> None:
-    """Write what lies under `output/` to a folder, with the same names.
+    """Download the objects under `output/` to a folder, with the same names.
 
-    A bucket can hold both `talk` and `talk/part`, a folder cannot: there the first becomes `talk.txt`.
+    A bucket can contain both `talk` and `talk/part`, but a folder cannot. In this case `talk` becomes `talk.txt`.
     """
     s3 = aws.client("s3")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=layout.OUTPUT)
@@ -221,16 +227,18 @@ def _write_outputs(aws: server.LocalAws, bucket: str, out: Path, progress: Progr
         path.parent.mkdir(parents=True, exist_ok=True)
         s3.download_file(bucket, layout.OUTPUT + name, str(path))
         if name in folders:
-            print(f"Written as {path}, since {name} is a folder too")
+            print(f"Written as {path}, because {name} is also a folder")
     progress.say(f"Wrote {len(names)} files to {out}")
 
 
-def _print_table(report: Mapping[str, Any], transcripts: Mapping[str, str]) -> None:
-    files = sorted(report["files"], key=lambda file: file["source_key"])
+def _print_table(
+    report: Mapping[str, Any], entries: Iterable[Mapping[str, Any]], transcripts: Mapping[str, str]
+) -> None:
+    files = sorted(entries, key=lambda file: file["source_key"])
     names = {file["source_key"]: _printable(file["source_key"].removeprefix(layout.INPUT)) for file in files}
     width = min(40, max(map(len, names.values()), default=0))
     text_width = max(40, shutil.get_terminal_size((120, 24)).columns - width - 24)
-    print(f"\n{'file':<{width}}  {'audio s':>8}  {'taken s':>8}  transcript")
+    print(f"\n{'file':<{width}}  {'audio s':>8}  {'time s':>8}  transcript")
     for file in files:
         name = names[file["source_key"]]
         if file["state"] == "transcribed":
@@ -251,5 +259,5 @@ def _print_table(report: Mapping[str, Any], transcripts: Mapping[str, str]) -> N
 
 
 def _printable(text: str) -> str:
-    """The text without what would move the cursor."""
+    """The text with non-printable characters escaped, because they could move the terminal's cursor."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,4 +1,4 @@
-"""Deploys the synthesised CDK app to the local AWS: what `cdk bootstrap` and `cdk deploy` do on AWS."""
+"""Deploys the synthesised CDK app to the local AWS, as `cdk bootstrap` and `cdk deploy` do on AWS."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -22,28 +23,33 @@ class Stack:
     outputs: dict[str, str]
     airflow_options: dict[str, str]
     """The MWAA environment's Airflow configuration options."""
+    airflow_role: str
+    """ARN of the MWAA environment's execution role."""
     resources: int
 
 
-def deploy(aws: LocalAws, cloud_assembly: Path, stack: str = "Transcription") -> Stack:
-    """Publish the assets, then create or update the stack from its template as it is.
+def deploy(aws: LocalAws, cloud_assembly: Path, stack: str = "Transcription", region: str = REGION) -> Stack:
+    """Publish the assets, then create or update the stack from its unchanged template.
 
     Args:
-        aws: Where to.
-        cloud_assembly: The folder that the CDK app was synthesised to.
+        aws: The local AWS.
+        cloud_assembly: The output folder of the CDK app's synthesis.
         stack: The stack's name.
+        region: The region to deploy to.
 
     Raises:
-        RuntimeError: the stack could not be deployed, with CloudFormation's reason.
+        RuntimeError: the deployment failed. The message has CloudFormation's reason.
     """
-    _bootstrap(aws)
-    _publish_assets(aws, cloud_assembly, stack)
-    cloudformation = aws.client("cloudformation")
+    _bootstrap(aws, region)
+    _publish_assets(aws, cloud_assembly, stack, region)
+    cloudformation = aws.client("cloudformation", region)
     template = (cloud_assembly / f"{stack}.template.json").read_text()
     arguments = {"StackName": stack, "TemplateBody": template, "Capabilities": ["CAPABILITY_NAMED_IAM"]}
-    try:
-        cloudformation.describe_stacks(StackName=stack)
-    except ClientError:
+    status = _status(cloudformation, stack)
+    if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED"):  # the CDK, too, replaces a stack that was never created
+        cloudformation.delete_stack(StackName=stack)
+        status = None
+    if status is None:
         cloudformation.create_stack(**arguments)
     else:
         cloudformation.update_stack(**arguments)
@@ -54,31 +60,42 @@ def deploy(aws: LocalAws, cloud_assembly: Path, stack: str = "Transcription") ->
 
     from local_aws.cloudformation import Environment
 
-    (environment,) = Environment.by_name.values()
+    [name] = [item["PhysicalResourceId"] for item in resources if item["ResourceType"] == "AWS::MWAA::Environment"]
+    environment = Environment.live[region, name]
     return Stack(
         outputs={output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())},
         airflow_options=environment.properties["AirflowConfigurationOptions"],
+        airflow_role=environment.properties["ExecutionRoleArn"],
         resources=len(resources),
     )
 
 
-def _bootstrap(aws: LocalAws) -> None:
-    """What `cdk bootstrap` leaves in an account, as far as a template asks for it."""
-    aws.client("ssm").put_parameter(
+def _status(cloudformation: Any, stack: str) -> str | None:
+    try:
+        return str(cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"])
+    except ClientError:
+        return None
+
+
+def _bootstrap(aws: LocalAws, region: str) -> None:
+    """Create the resources of `cdk bootstrap` that a template needs."""
+    aws.client("ssm", region).put_parameter(
         Name="/cdk-bootstrap/hnb659fds/version", Value=_BOOTSTRAP_VERSION, Type="String", Overwrite=True
     )
-    aws.client("s3").create_bucket(Bucket=_in_account("cdk-hnb659fds-assets-${AWS::AccountId}-${AWS::Region}"))
+    # The client of us-east-1 needs no location, and may create a bucket again.
+    aws.client("s3").create_bucket(Bucket=_in_account("cdk-hnb659fds-assets-${AWS::AccountId}-${AWS::Region}", region))
 
 
-def _publish_assets(aws: LocalAws, cloud_assembly: Path, stack: str) -> None:
-    """Upload the file assets. Container images stay: the local runtime has its own."""
+def _publish_assets(aws: LocalAws, cloud_assembly: Path, stack: str, region: str) -> None:
+    """Upload the file assets. Skip container images, because the local runtime does not use them."""
     s3 = aws.client("s3")
     assets = json.loads((cloud_assembly / f"{stack}.assets.json").read_text())
     for asset in assets["files"].values():
         path = cloud_assembly / asset["source"]["path"]
         body = _zipped(path) if asset["source"]["packaging"] == "zip" else path.read_bytes()
         for destination in asset["destinations"].values():
-            s3.put_object(Bucket=_in_account(destination["bucketName"]), Key=destination["objectKey"], Body=body)
+            bucket = _in_account(destination["bucketName"], region)
+            s3.put_object(Bucket=bucket, Key=destination["objectKey"], Body=body)
 
 
 def _zipped(folder: Path) -> bytes:
@@ -90,5 +107,5 @@ def _zipped(folder: Path) -> bytes:
     return archive.getvalue()
 
 
-def _in_account(name: str) -> str:
-    return name.replace("${AWS::AccountId}", ACCOUNT).replace("${AWS::Region}", REGION)
+def _in_account(name: str, region: str) -> str:
+    return name.replace("${AWS::AccountId}", ACCOUNT).replace("${AWS::Region}", region)

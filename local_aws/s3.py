@@ -1,4 +1,4 @@
-"""S3 on moto 5.2.5: keys, conditions and bucket policies as S3 takes them."""
+"""S3 on moto 5.2.5: corrects keys, conditional requests, bucket policies, and the listing of restored objects."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from moto.s3 import models as s3
 from moto.s3.exceptions import PreconditionFailed
 from moto.s3.responses import S3Response
 
-# What a request's conditions are judged by: the local endpoint stands for S3's, which speaks TLS.
+# The condition values of each request. The local endpoint has no TLS, but stands for S3's endpoint with TLS.
 _REQUEST_CONTEXT = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
 
 _moto_get_permission = s3.FakeBucket.get_permission
 _moto_put_object = S3Response.put_object
 _moto_copy_object = S3Response.copy_object
 _moto_delete_object = S3Response.delete_object
+_moto_list_objects_v2 = S3Response.list_objects_v2
 _moto_init_converter = RegexConverter.__init__
 
 _writing = threading.Lock()
 
 
 def _get_permission(self: Any, action: str, resource: str) -> Any:
-    """A statement of a bucket policy whose condition does not hold says nothing; moto lets it deny.
+    """A statement of a bucket policy has no effect if its condition is false. moto ignores conditions.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html
     """
@@ -52,7 +53,7 @@ def _get_permission(self: Any, action: str, resource: str) -> Any:
 
 
 def _init_converter(self: Any, url_map: Any, *items: Any) -> None:
-    """A key may hold any character, line feeds too; moto's routes know no such path.
+    """A key may contain any character, also line feeds. moto's routes do not match a path with line feeds.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
     """
@@ -61,7 +62,7 @@ def _init_converter(self: Any, url_map: Any, *items: Any) -> None:
 
 
 def _copy_object(self: Any) -> Any:
-    """A copy may be asked for just one version of its source; moto copies whatever is there.
+    """A copy may have a condition on the ETag of its source. moto ignores this condition.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html (x-amz-copy-source-if-match)
     """
@@ -74,8 +75,30 @@ def _copy_object(self: Any) -> Any:
     return _moto_copy_object(self)
 
 
+def _list_objects_v2(self: Any) -> Any:
+    """A listing says on request which archived objects have been restored for a while. moto never does.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html (x-amz-optional-object-attributes)
+    """
+    if self.headers.get("x-amz-optional-object-attributes") == "RestoreStatus":
+        serialized = self.serialized
+        self.serialized = lambda answer: serialized(_with_restore_status(answer, self.backend, self.bucket_name))
+    return _moto_list_objects_v2(self)
+
+
+def _with_restore_status(answer: Any, backend: Any, bucket: str) -> Any:
+    for item in answer.result["Contents"]:
+        stored = backend.get_object(bucket, unquote(item["Key"]))
+        state = stored.response_dict.get("x-amz-restore") if stored else None
+        if state:
+            item["RestoreStatus"] = {"IsRestoreInProgress": 'ongoing-request="true"' in state}
+            if stored.expiry_date:
+                item["RestoreStatus"]["RestoreExpiryDate"] = stored.expiry_date
+    return answer
+
+
 def _one_at_a_time(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A write and its condition (`If-Match`, `If-None-Match`) are one step; moto lets others come between them.
+    """A write and its condition (`If-Match`, `If-None-Match`) are atomic. In moto, another write can come in between.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
     """
@@ -89,9 +112,10 @@ def _one_at_a_time(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def install() -> None:
-    """Put these in the place of moto's; before its server is started, since its routes are made then."""
+    """Replace moto's functions with those of this module. Call it before moto's server starts and makes its routes."""
     s3.FakeBucket.get_permission = _get_permission
     S3Response.put_object = _one_at_a_time(_moto_put_object)
     S3Response.copy_object = _one_at_a_time(_copy_object)
     S3Response.delete_object = _one_at_a_time(_moto_delete_object)
+    S3Response.list_objects_v2 = _list_objects_v2
     RegexConverter.__init__ = _init_converter

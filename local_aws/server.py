@@ -1,4 +1,4 @@
-"""The local AWS: started on a free port of 127.0.0.1, stopped with everything that it started."""
+"""Starts the local AWS on a port of 127.0.0.1, and stops it with all of its containers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import boto3
 from local_aws.containers import Runtime, local_credentials
 
 REGION = "us-east-1"
-ACCOUNT = "123456789012"
+ACCOUNT = "123456789012"  # moto's
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,21 @@ class LocalAws:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that point any AWS SDK or CLI at it."""
+        """Environment variables that make any AWS SDK or CLI use this local AWS."""
         return local_credentials(self.endpoint, REGION)
 
-    def client(self, service: str) -> Any:
-        """A boto3 client for it."""
+    def environment_of(self, role_arn: str) -> dict[str, str]:
+        """The same for a process that has only the rights of a role."""
+        from local_aws import authorization
+
+        return {**self.environment, **authorization.credentials_of(role_arn, REGION)}
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        """A boto3 client for a service of this local AWS, with all rights."""
         return boto3.client(
             service,
             endpoint_url=self.endpoint,
-            region_name=REGION,
+            region_name=region,
             aws_access_key_id="local",
             aws_secret_access_key="local",  # noqa: S106
         )
@@ -43,22 +49,24 @@ class LocalAws:
 def running(
     runtime: Runtime, *, port: int = 0, slots: int | None = None, stop_timeout: float = 120.0
 ) -> Iterator[LocalAws]:
-    """Run the local AWS in this process until the block is left; then its containers are stopped too.
+    """Run the local AWS in this process until the block ends. Then stop its server and its containers.
 
     Args:
-        runtime: What starts the containers of Batch jobs.
-        port: Port on 127.0.0.1; 0 takes a free one.
-        slots: Containers at once; by default half the CPUs, since a child has two, and at least two.
-        stop_timeout: Seconds that a container has at most between SIGTERM and SIGKILL.
+        runtime: Converts the containers of Batch jobs to command lines.
+        port: Port on 127.0.0.1. 0 means a free port.
+        slots: Maximum number of containers that run at the same time. The default is half the number of CPUs, because
+            a child uses two CPUs, but at least two.
+        stop_timeout: Maximum number of seconds between SIGTERM and SIGKILL for a container.
     """
     from moto.server import ThreadedMotoServer  # moto reads its settings when it is first imported
 
-    from local_aws import batch, cloudformation, s3
+    from local_aws import authorization, batch, cloudformation, s3
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     logging.getLogger("moto").setLevel(logging.ERROR)
     cloudformation.install()
     s3.install()
+    authorization.install()
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
     aws = LocalAws(f"http://127.0.0.1:{server.get_host_and_port()[1]}")

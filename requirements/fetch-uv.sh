@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts uv from PyPI into .venv/uv, with whatever Python 3 and pip the machine has.
+# Installs uv from PyPI into .venv/uv, with any Python 3 and pip on the machine.
 set -eu
 echo "Fetching uv from PyPI"
 for python in python3 python3.13 python3.12 python3.11 python3.10 python3.9 python; do
@@ -12,5 +12,5 @@ for python in python3 python3.13 python3.12 python3.11 python3.10 python3.9 pyth
             --require-hashes --upgrade --target .venv/uv --requirement requirements/uv.lock
     fi
 done
-echo "No Python 3 with pip or venv was found. Install one (on Debian: apt-get install python3-pip) or uv itself, then try again." >&2
+echo "Found no Python 3 with pip or venv. Install one (on Debian: apt-get install python3-pip) or install uv, then try again." >&2
 exit 1

@@ -1,4 +1,4 @@
-"""What tests on the deployed template stand on: the local AWS, the stack on it, and Airflow's settings."""
+"""Fixtures for tests with the deployed template: the local AWS, its stack, and Airflow's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-# Before anything imports Airflow: its home and folders, away from the user's own.
+# Set Airflow's home and folders before any import of Airflow, so that tests do not use the user's Airflow.
 os.environ["AIRFLOW_HOME"] = str(PROJECT / ".local" / "tests")
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
@@ -37,7 +37,7 @@ def stack(aws: Any) -> Any:
 
 @pytest.fixture
 def configured(aws: Any, stack: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """This process as a task of the deployed environment would find it: configuration and AWS."""
+    """Set the variables of this process as for a task of the deployed environment. Return the stack."""
     for name, value in aws.environment.items():
         monkeypatch.setenv(name, value)
     for option, value in stack.airflow_options.items():

@@ -1,6 +1,6 @@
 """Runs the tests, each suite in its own environment: `python -m tests.run [--coverage] [pytest's arguments]`.
 
-Paths among the arguments choose the suites that own them. The first suite that fails ends the run.
+Paths in the arguments select their suites. The run ends after the first failed suite.
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ NO_TESTS_COLLECTED = 5
 
 @dataclass(frozen=True)
 class Suite:
-    """Tests that one process of pytest runs; without folders: all that no other suite has."""
+    """The tests of one pytest process. A suite without folders has all tests that are in no other suite."""
 
     environment: str
     folders: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
-    """Folders of another suite that this one runs, too, in its own environment."""
+    """Folders of another suite that this suite also runs, in its own environment."""
+    only_by_name: bool = False
+    """It runs only if one of its paths is given."""
 
 
 WORKER = Suite("worker", ("tests/worker", "tests/fine_tuning"), shared=("tests/contract",))
 FAULTS = Suite("airflow", ("tests/faults",), ("-p", "no:logging"))
-REST = Suite("airflow", (), tuple(f"--ignore={folder}" for suite in (WORKER, FAULTS) for folder in suite.folders))
-SUITES = (REST, FAULTS, WORKER)
+IMAGE = Suite("airflow", ("tests/image",), only_by_name=True)
+SPECIAL = (FAULTS, WORKER, IMAGE)
+REST = Suite("airflow", (), tuple(f"--ignore={folder}" for suite in SPECIAL for folder in suite.folders))
+SUITES = (REST, *SPECIAL)
 
 
 def owner(test: str) -> Suite | None:
-    """The suite of a test's path, which may go on with `::name`; None: the path is above the suites' folders."""
+    """The suite of a test's path, which may end with `::name`. None if the path contains several suites."""
     path = Path(test.partition("::")[0]).resolve().relative_to(PROJECT)
     if len(path.parts) < 2:
         return None
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     found = False
     for suite in SUITES:
         chosen = [path for path, its in owners.items() if its is suite]
-        if not paths or None in owners.values():
+        if (not paths or None in owners.values()) and not suite.only_by_name:
             chosen = [*suite.folders, *suite.shared] or ["tests"]
         if not chosen:
             continue

@@ -1,1 +1,1 @@
-"""The transcription pipeline's infrastructure: one CDK stack, one module a concern."""
+"""The transcription pipeline's infrastructure: one CDK stack, one module for each concern."""

@@ -1,4 +1,4 @@
-"""The Amazon MWAA environment and what Airflow's tasks may do."""
+"""The Amazon MWAA environment and the permissions of Airflow's tasks."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ from .airflow_code import AirflowCode
 from .batch import TranscriptionBatch
 from .logs import log_group
 from .network import Network
-from .settings import Settings
+from .stack_settings import Settings
 
-# Amazon MWAA names a log group after the environment and these.
+# Amazon MWAA writes to log groups named `airflow-<environment>-<kind>` for these kinds.
 LOG_KINDS = ("DAGProcessing", "Scheduler", "Task", "WebServer", "Worker")
 
 
 class Airflow(Construct):
-    """Airflow 3 as a managed service, told where the pipeline's bucket, queue and worker are."""
+    """Airflow 3 as a managed service. Its configuration names the pipeline's bucket, queue and worker."""
 
     def __init__(
         self,
@@ -45,8 +45,9 @@ class Airflow(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self._stack = Stack.of(self)
+        security_group = self._security_group(network)
 
-        # Airflow would make these itself, to be kept for ever.
+        # Otherwise Amazon MWAA creates these log groups itself, and their logs never expire.
         groups = [
             log_group(
                 self, f"{kind}Logs", name=f"airflow-{settings.environment_name}-{kind}", settings=settings, key=key
@@ -73,11 +74,11 @@ class Airflow(Construct):
             source_bucket_arn=code_bucket.bucket_arn,
             dag_s3_path=code.keys.dags,
             plugins_s3_path=code.keys.plugins,
-            # Without a way to PyPI there is nothing to install from; Airflow's image has all that is needed.
+            # Without internet access Airflow cannot install from PyPI. Its image already has the needed packages.
             requirements_s3_path=code.keys.requirements if settings.egress == "nat" else None,
             network_configuration=mwaa.CfnEnvironment.NetworkConfigurationProperty(
                 subnet_ids=[subnet.subnet_id for subnet in network.private_subnets],
-                security_group_ids=[self._security_group(network).security_group_id],
+                security_group_ids=[security_group.security_group_id],
             ),
             webserver_access_mode=settings.airflow_ui,
             weekly_maintenance_window_start=settings.maintenance_window,
@@ -89,19 +90,25 @@ class Airflow(Construct):
                 f"{CONFIG_SECTION}.vcpus_per_child": f"{settings.vcpus_per_child:g}",
                 f"{CONFIG_SECTION}.memory_gb_per_child": f"{settings.memory_gb_per_child:g}",
                 f"{CONFIG_SECTION}.max_instances_default": str(settings.max_instances),
+                f"{CONFIG_SECTION}.max_usd": str(settings.max_usd),
                 f"{CONFIG_SECTION}.usd_per_vcpu_hour": str(settings.usd_per_vcpu_hour),
                 f"{CONFIG_SECTION}.usd_per_gb_hour": str(settings.usd_per_gb_hour),
                 f"{CONFIG_SECTION}.notification_topic_arn": notifications.topic_arn,
                 f"{CONFIG_SECTION}.metrics_namespace": metrics_namespace,
                 f"{CONFIG_SECTION}.schedule": settings.schedule,
+                f"{CONFIG_SECTION}.deadline_hours": f"{settings.deadline_hours:g}",
             },
         )
-        # It reads its code, uses its rights and leaves its VPC while it is made.
+        # The environment needs these during its creation: it reads its code, calls AWS services, and its parts talk to
+        # each other. The rule that lets them talk is a resource of its own.
+        [among_itself] = (
+            rule for rule in security_group.node.find_all() if isinstance(rule, ec2.CfnSecurityGroupIngress)
+        )
         rights = self.role.node.find_child("DefaultPolicy")
-        self.environment.node.add_dependency(code.plugins, code.dags, rights, network.ways_out, *groups)
+        self.environment.node.add_dependency(code.plugins, code.dags, rights, network.ways_out, among_itself, *groups)
 
     def _size(self) -> dict[str, Any]:
-        """Numbers of schedulers, web servers and workers: micro has one of each, larger classes two and more."""
+        """Numbers of schedulers, web servers and workers: mw1.micro has one of each, larger classes have more."""
         if self._settings.airflow_class == "mw1.micro":
             return {"schedulers": 1, "min_webservers": 1, "max_webservers": 1, "min_workers": 1, "max_workers": 1}
         return {
@@ -113,7 +120,7 @@ class Airflow(Construct):
         }
 
     def _security_group(self, network: Network) -> ec2.SecurityGroup:
-        """Airflow's parts talk to one another through a rule of the group to itself, as Amazon MWAA demands."""
+        """The group allows traffic from itself, as Amazon MWAA requires: Airflow's components talk to each other."""
         group = ec2.SecurityGroup(
             self,
             "SecurityGroup",
@@ -163,7 +170,7 @@ class Airflow(Construct):
         def allow(sid: str, actions: list[str], resources: list[str], **condition: dict[str, object]) -> None:
             role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=condition))
 
-        # --- What Amazon MWAA itself needs: https://docs.aws.amazon.com/mwaa/latest/userguide/mwaa-create-role.html
+        # --- Permissions for Amazon MWAA itself: https://docs.aws.amazon.com/mwaa/latest/userguide/mwaa-create-role.html
         allow("PublishHealth", ["airflow:PublishMetrics"], [self._arn("airflow", "environment", name)])
         allow(
             "ReadCode",
@@ -182,7 +189,7 @@ class Airflow(Construct):
             ],
             [code_bucket.bucket_arn],
         )
-        # Has no resources of its own: AWS knows it for the whole account only.
+        # AWS offers this action only for the whole account, without a resource.
         allow("CheckPublicAccess", ["s3:GetAccountPublicAccessBlock"], ["*"])
         allow(
             "WriteLogs",
@@ -198,7 +205,13 @@ class Airflow(Construct):
             [self._arn("logs", "log-group", f"airflow-{name}-*", colon=True)],
         )
         allow("FindLogGroups", ["logs:DescribeLogGroups"], ["*"])
-        # The queue belongs to an account of Amazon's that nobody outside knows, hence any account.
+        # The log of a deferred task is in the triggerer's stream, which the UI finds by its name.
+        allow(
+            "FindTriggererLogs",
+            ["logs:DescribeLogStreams"],
+            [self._arn("logs", "log-group", f"airflow-{name}-*", colon=True)],
+        )
+        # The queue belongs to an AWS account of Amazon MWAA, and Amazon does not publish its id. So allow any account.
         allow(
             "CeleryQueue",
             [
@@ -222,7 +235,7 @@ class Airflow(Construct):
             },
         )
 
-        # --- What the DAG's tasks need
+        # --- Permissions for the DAG's tasks
         allow("ListAudio", ["s3:ListBucket"], [audio_bucket.bucket_arn])
         allow(
             "SeeWhatBecameOfAudio",
@@ -239,7 +252,7 @@ class Airflow(Construct):
                 )
             ],
         )
-        # The plan looks at a run's models before it starts a child; it reads no old versions of them.
+        # `plan` checks a run's models before any child starts. It reads only their current versions.
         allow(
             "CheckModels",
             ["s3:GetObject"],
@@ -257,11 +270,11 @@ class Airflow(Construct):
             ["batch:SubmitJob"],
             [transcription.queue.attr_job_queue_arn, definition, f"{definition}:*"],
         )
-        # AWS knows these three for the whole account only.
+        # AWS offers these three actions only for the whole account.
         allow("FollowJobs", ["batch:DescribeJobs", "batch:ListJobs", "batch:DescribeJobDefinitions"], ["*"])
-        # A job's id is not known before it is there, so any job of this account and region. A condition on tags would
-        # narrow nothing: to tag jobs at their submission the role needs batch:TagResource on job/*, and whoever may
-        # tag any job may stop any job. https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
+        # AWS chooses a job's id at its submission, so the role may stop any job of this account and region. A condition
+        # on tags would not help: to tag a job at its submission, the role needs batch:TagResource on job/*. With this
+        # permission it could tag any job and then stop it. https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
         allow("StopJobs", ["batch:TerminateJob"], [self._arn("batch", "job", "*")])
         allow(
             "ReadWorkerLogs",
@@ -269,7 +282,7 @@ class Airflow(Construct):
             [transcription.log_group.log_group_arn],
         )
         allow("Notify", ["sns:Publish"], [notifications.topic_arn])
-        # Metrics have no resources; the namespaces are ours and Airflow's own.
+        # Metrics have no resources. The condition allows the pipeline's namespace and Amazon MWAA's namespace only.
         allow(
             "PublishMetrics",
             ["cloudwatch:PutMetricData"],
@@ -280,7 +293,7 @@ class Airflow(Construct):
 
 
 def _logging() -> mwaa.CfnEnvironment.LoggingConfigurationProperty:
-    """Warnings of everything, and the tasks' own words, which are the user's report of a run."""
+    """Log levels: WARNING, but INFO for tasks, because the task log is the user's report of a run."""
     module = mwaa.CfnEnvironment.ModuleLoggingConfigurationProperty
     warnings = module(enabled=True, log_level="WARNING")
     return mwaa.CfnEnvironment.LoggingConfigurationProperty(

@@ -1,4 +1,4 @@
-"""DAGs, plugins and requirements on their way to Airflow's bucket."""
+"""Uploads DAGs, plugins and requirements to Airflow's bucket."""
 
 import hashlib
 import shutil
@@ -14,16 +14,16 @@ from aws_cdk import aws_s3_deployment as s3_deployment
 from constructs import Construct
 
 from .logs import log_group
-from .settings import Settings
+from .stack_settings import Settings
 
 NOT_CODE = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".DS_Store")
 
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes, whenever and wherever it is zipped
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # a fixed time, so that equal contents give equal bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodeKeys:
-    """Where Airflow finds its code in the bucket."""
+    """Keys of Airflow's code in the bucket."""
 
     dags: str
     plugins: str
@@ -33,11 +33,11 @@ class CodeKeys:
 class AirflowCode(Construct):
     """Uploads Airflow's code.
 
-    Plugins and requirements carry the hash of their content in their name. Amazon MWAA reads both only when
-    its environment is updated, and CloudFormation updates it only when a property changes: a new content is
-    a new name is a changed property, while the same name with new content would never reach the workers. The
-    files of earlier deployments stay, so that a roll-back finds its own. DAGs are read anew every half-minute
-    and keep their names; DAGs that the project no longer has are deleted.
+    The names of the plugins and requirements files contain the hash of their content. Amazon MWAA reads these files
+    only when its environment is updated, and CloudFormation updates the environment only when one of its properties
+    changes. The hash changes the file name and thus the property, so new content reaches Airflow's workers. Files of
+    earlier deployments stay in the bucket, because a rollback needs them. DAG files have fixed names, because Amazon
+    MWAA reads them every 30 seconds. A DAG file that is no longer in the project is deleted from the bucket.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class AirflowCode(Construct):
             description="Deployment: copies Airflow's code from the CDK's assets to Airflow's bucket",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
         )
-        # The CDK would grant s3:GetObject*, s3:List* and the like. The function needs these.
+        # Without this the CDK grants broad actions such as s3:GetObject* and s3:List*. The statements below list
+        # the actions that the function needs.
         exactly_this = role.without_policy_updates()
 
         self.plugins = s3_deployment.BucketDeployment(
@@ -99,7 +100,7 @@ class AirflowCode(Construct):
 
 
 def stage(*, plugins: Path, requirements: Path, staging: Path) -> CodeKeys:
-    """Writes plugins-<hash>.zip and requirements-<hash>.txt into a new staging folder."""
+    """Writes plugins-<hash>.zip and requirements-<hash>.txt into a new staging folder. Returns the bucket's keys."""
     staging.mkdir(parents=True)
     zipped = staging / "plugins.zip"
     zip_folder(plugins, zipped)
@@ -111,7 +112,7 @@ def stage(*, plugins: Path, requirements: Path, staging: Path) -> CodeKeys:
 
 
 def zip_folder(folder: Path, target: Path) -> None:
-    """Zips what is in a folder, without the folder itself, so that equal contents give equal bytes."""
+    """Zips the content of a folder, without the folder itself. Equal contents give equal bytes."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not any(part in NOT_CODE for part in path.relative_to(folder).parts):
@@ -127,6 +128,6 @@ def _under_hashed_name(path: Path, folder: Path) -> str:
 
 
 def _assets_arn(scope: Construct) -> str:
-    """ARN of the bucket where `cdk bootstrap` lets this stack's assets be uploaded."""
+    """ARN of the assets bucket that `cdk bootstrap` creates."""
     qualifier = Stack.of(scope).synthesizer.bootstrap_qualifier
     return Fn.sub(f"arn:${{AWS::Partition}}:s3:::cdk-{qualifier}-assets-${{AWS::AccountId}}-${{AWS::Region}}")

@@ -1,11 +1,10 @@
-"""AWS Batch on Fargate: where the children run, what one is, and what it may do."""
+"""AWS Batch on Fargate: compute environments, queue, job definition and roles of the children."""
 
 from pathlib import Path
 
-from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import Stack
 from aws_cdk import aws_batch as batch
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -18,21 +17,15 @@ from transcription_contract.results import ExitCode
 from .image import built_in_models
 from .logs import log_group
 from .network import Network
-from .settings import Settings
+from .stack_settings import Settings
 
-# First match wins, five at most, and what no condition matches is tried again: hence EXIT for all else.
-# Batch on Fargate gives ECS's reason for a stopped task as the status reason.
-EVALUATE_ON_EXIT = [
-    {"on_status_reason": "Your Spot Task was interrupted*", "action": "RETRY"},
-    # The task never started: no network interface, no login at the registry, a host lost under it.
-    {"on_status_reason": "ResourceInitializationError*", "action": "RETRY"},
-    {"on_exit_code": str(ExitCode.TEMPORARY.value), "action": "RETRY"},
-    # Out of memory, or killed before it could stop by itself. What is done is done, so a new start gets on.
-    {"on_exit_code": str(ExitCode.KILLED.value), "action": "RETRY"},
-    {"on_reason": "*", "action": "EXIT"},
-]
+# Batch retries what matches no condition: https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html
+# Only the worker can know that a new attempt cannot help, and says so by its exit code. Everything else is retried:
+# Spot interruptions, lack of memory, and Fargate's many reasons why a task did not start (network interface, storage,
+# image pull). Finished recordings stay finished, so a new attempt continues with the rest.
+EVALUATE_ON_EXIT = [{"on_exit_code": str(ExitCode.PERMANENT.value), "action": "EXIT"}]
 
-# The reasons that Batch gives for a job at the queue's head that it cannot place:
+# Batch's reasons why it cannot place the first job of the queue:
 # https://docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html
 STUCK_REASONS = (
     "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
@@ -40,13 +33,13 @@ STUCK_REASONS = (
     "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
 )
 
-# Where the worker keeps the file at hand: the only place that it can write to.
-SCRATCH = "/tmp"  # noqa: S108  (a mount of the container, which nobody shares)
+# The worker's scratch folder, for the current recording. It is the only folder that the worker can write to.
+SCRATCH = "/tmp"  # noqa: S108  (a private mount of the container)
 
-# The user of worker_image/Dockerfile, by number because Fargate knows no name before the image is there.
+# The user in worker_image/Dockerfile. It is a number, because Fargate cannot look up a user's name in the image.
 WORKER_USER = "1000:1000"
 
-# Seconds between SIGTERM and SIGKILL: the most that Fargate grants, and what it has when Spot takes a task back.
+# Seconds between SIGTERM and SIGKILL: Fargate's maximum, and the time that Fargate gives an interrupted Spot task.
 STOP_TIMEOUT_SECONDS = 120
 
 
@@ -78,36 +71,16 @@ class TranscriptionBatch(Construct):
             build_args=dict(settings.image_build_args or {}),
             exclude=["**/__pycache__", "**/.*_cache"],
         )
-        if settings.image_scanning != "OFF":
-            self._scan_images(settings.image_scanning)
         self.worker_role = self._worker_role(audio_bucket)
         self.start_role = self._start_role()
         self.queue = self._queue(self._compute_environments(network))
-        # A name of our own, because Airflow is told the name and not a revision: it then runs the newest,
-        # and a new image or model needs no update of the Airflow environment, which takes half an hour.
+        # Airflow's configuration contains this fixed name without a revision, so Airflow uses the newest revision.
+        # A new image or model then needs no update of the Airflow environment, which takes half an hour.
         self.job_definition_name = f"{settings.environment_name}-worker"
         self.job_definition = self._job_definition(audio_bucket)
 
-    def _scan_images(self, scan_type: str) -> None:
-        """Has the registry scan what the CDK pushes.
-
-        The scanning of single repositories, which a repository of our own would have, is deprecated:
-        https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImageScanningConfiguration.html
-        """
-        configuration = ecr.CfnRegistryScanningConfiguration
-        rule = configuration.ScanningRuleProperty(
-            scan_frequency="CONTINUOUS_SCAN" if scan_type == "ENHANCED" else "SCAN_ON_PUSH",
-            repository_filters=[
-                configuration.RepositoryFilterProperty(
-                    filter=self.image.repository.repository_name, filter_type="WILDCARD"
-                )
-            ],
-        )
-        scanning = configuration(self, "ImageScanning", scan_type=scan_type, rules=[rule])
-        scanning.apply_removal_policy(RemovalPolicy.RETAIN)  # destroying this stack leaves others' images scanned
-
     def _compute_environments(self, network: Network) -> list[batch.CfnComputeEnvironment]:
-        """Spot first, then on demand. Together they never run more than max_vcpus."""
+        """The Spot and the on-demand compute environment, in this order. Their vCPUs add up to max_vcpus."""
         group = ec2.SecurityGroup(
             self,
             "Children",
@@ -128,7 +101,7 @@ class TranscriptionBatch(Construct):
                     construct_id,
                     type="MANAGED",
                     state="ENABLED",
-                    replace_compute_environment=False,  # change it in place, under running jobs
+                    replace_compute_environment=False,  # update in place; jobs keep running
                     compute_resources=batch.CfnComputeEnvironment.ComputeResourcesProperty(
                         type=kind,
                         maxv_cpus=vcpus,
@@ -136,7 +109,7 @@ class TranscriptionBatch(Construct):
                         security_group_ids=[group.security_group_id],
                     ),
                 )
-                environment.node.add_dependency(network.ways_out)  # else the first children cannot pull their image
+                environment.node.add_dependency(network.ways_out)  # children need it to pull their image
                 environments.append(environment)
         return environments
 
@@ -164,10 +137,10 @@ class TranscriptionBatch(Construct):
         )
 
     def _job_definition(self, audio_bucket: s3.IBucket) -> batch.CfnJobDefinition:
-        """One container, in the form of `ecsProperties`: the older `containerProperties` have no stop timeout.
+        """The job definition has one container in `ecsProperties`, because `containerProperties` has no stop timeout.
 
-        Fargate takes neither `privileged` nor, of the Linux parameters, anything but the init process; an option
-        against new privileges exists in neither form:
+        Fargate rejects `privileged`, and accepts only the init process among the Linux parameters. Neither form has an
+        option that forbids new privileges:
         https://docs.aws.amazon.com/batch/latest/APIReference/API_TaskContainerProperties.html
         https://docs.aws.amazon.com/batch/latest/APIReference/API_LinuxParameters.html
         """
@@ -214,8 +187,8 @@ class TranscriptionBatch(Construct):
             containers=[container],
             task_role_arn=self.worker_role.role_arn,
             execution_role_arn=self.start_role.role_arn,
-            # Fargate mounts an empty volume of the task's own storage. It belongs to root unless the
-            # image declares `VOLUME /tmp`, which makes the mount take over the mode of /tmp.
+            # Fargate mounts an empty volume from the task's storage. The volume belongs to root, unless the image
+            # declares `VOLUME /tmp`: then the volume gets the mode of the image's /tmp.
             volumes=[properties.VolumesProperty(name="scratch")],
             ephemeral_storage=properties.EphemeralStorageProperty(size_in_gib=settings.scratch_gib),
             network_configuration=properties.NetworkConfigurationProperty(assign_public_ip="DISABLED"),
@@ -231,9 +204,11 @@ class TranscriptionBatch(Construct):
             type="container",
             platform_capabilities=["FARGATE"],
             propagate_tags=True,
-            # The command refers to no parameter. Here the plan reads which models the image has.
+            # The command uses no parameter. The task `plan` reads this parameter to find the image's models.
             parameters={deployment.BUILT_IN_MODELS: " ".join(self._built_in_models)},
             ecs_properties=properties.EcsPropertiesProperty(task_properties=[task]),
+            # Children that wait in the queue during a deployment keep the revision of their submission.
+            resource_retention_policy=properties.ResourceRetentionPolicyProperty(skip_deregister_on_update=True),
             timeout=properties.TimeoutProperty(attempt_duration_seconds=round(settings.attempt_timeout_hours * 3600)),
             retry_strategy=properties.RetryStrategyProperty(
                 attempts=settings.attempts,
@@ -242,11 +217,11 @@ class TranscriptionBatch(Construct):
         )
 
     def _worker_role(self, audio_bucket: s3.IBucket) -> iam.Role:
-        """What the worker itself may do: move audio through the bucket's prefixes, nothing else."""
+        """The worker's permissions: read and write objects under the bucket's prefixes, nothing else."""
         role = iam.Role(
             self,
             "WorkerRole",
-            description="Transcription worker: reads audio, writes transcripts, moves what is done",
+            description="Transcription worker: reads audio, writes transcripts, moves finished recordings",
             assumed_by=_ecs_tasks(self),
         )
 
@@ -257,8 +232,8 @@ class TranscriptionBatch(Construct):
         role.add_to_policy(
             iam.PolicyStatement(
                 sid="MissingKeysAre404",
-                # Without it S3 answers 403 for a key that does not exist. A condition on the prefix would bring
-                # the 403 back, because the request for an object carries no prefix to compare with.
+                # Without this permission S3 answers 403 for a missing key, not 404. With a condition on the prefix S3
+                # also answers 403, because a request for an object has no prefix to compare.
                 actions=["s3:ListBucket"],
                 resources=[audio_bucket.bucket_arn],
             )
@@ -268,7 +243,7 @@ class TranscriptionBatch(Construct):
             ["s3:GetObject", "s3:GetObjectVersion"],
             layout.INPUT, layout.PROCESSED, layout.MANIFESTS, layout.MODELS,
         )  # fmt: skip
-        allow("SeeExistingTranscripts", ["s3:GetObject"], layout.OUTPUT)
+        allow("SeeExistingResults", ["s3:GetObject"], layout.OUTPUT, layout.FAILED)
         allow(
             "WriteResults",
             ["s3:PutObject", "s3:AbortMultipartUpload"],
@@ -276,10 +251,12 @@ class TranscriptionBatch(Construct):
             layout.PROCESSED,
             layout.FAILED,
         )
-        # A copy takes the source's tags along; S3 refuses to copy a tagged object without these two.
+        # A copy includes the source's tags. Without these two permissions S3 refuses to copy a tagged object. Only
+        # audio is copied.
         allow("ReadTagsOfAudio", ["s3:GetObjectTagging"], layout.INPUT, layout.PROCESSED)
         allow("KeepTagsOfAudio", ["s3:PutObjectTagging"], layout.PROCESSED, layout.FAILED)
-        allow("RemoveMovedAudio", ["s3:DeleteObject"], layout.INPUT)
+        # The bucket keeps versions, which the worker cannot delete: what it removes can be restored.
+        allow("RemoveMovedAudioAndStaleResults", ["s3:DeleteObject"], layout.INPUT, layout.OUTPUT, layout.FAILED)
         if self._settings.model_buckets:
             role.add_to_policy(
                 iam.PolicyStatement(
@@ -291,7 +268,7 @@ class TranscriptionBatch(Construct):
         return role
 
     def _start_role(self) -> iam.Role:
-        """What Fargate may do to start a child: pull its image, open its log stream."""
+        """Fargate's permissions to start a child: pull its image, write its log."""
         role = iam.Role(
             self,
             "StartRole",
@@ -310,7 +287,7 @@ class TranscriptionBatch(Construct):
 
 
 def _ecs_tasks(scope: Construct) -> iam.ServicePrincipal:
-    """Fargate tasks of this account only, so that no other account's task can be handed the role."""
+    """The principal of this account's Fargate tasks, so that another account's task cannot get the role."""
     return iam.ServicePrincipal(
         "ecs-tasks.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Stack.of(scope).account}}
     )

@@ -1,4 +1,4 @@
-"""The folder that `docker build` gets: the worker's sources and, beside them, the contract's.
+"""Writes the folder for `docker build`: the sources of the worker and of the package `transcription_contract`.
 
 python -m transcription_stack.build_context FOLDER
 """
@@ -12,11 +12,14 @@ _NOT_SOURCES = shutil.ignore_patterns("__pycache__", ".*_cache")
 
 
 def stage(target: Path, project: Path = PROJECT) -> Path:
-    """Copy what the image is built from into a folder, and return it. What was in the folder before is deleted.
+    """Copy the image's sources into a folder. Delete the folder's earlier content first.
 
     Args:
-        target: The folder.
+        target: The folder to write.
         project: The project's root.
+
+    Returns:
+        the folder.
     """
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(project / "worker_image", target, ignore=_NOT_SOURCES)

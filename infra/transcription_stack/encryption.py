@@ -1,4 +1,4 @@
-"""The key that encrypts what Airflow, the alarms and the logs keep."""
+"""The key that encrypts the data of Airflow, the notifications and the logs."""
 
 from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
@@ -7,10 +7,10 @@ from constructs import Construct
 
 
 class EncryptionKey(Construct):
-    """One customer key for Airflow's environment, the topic and all log groups.
+    """One customer-managed key for Airflow's environment, the topic and all log groups.
 
-    With a key of our own the execution role needs rights on this key only. With AWS's own it would need
-    them on any key of any other account, as Amazon MWAA's guide warns:
+    With this key the execution role needs permissions on one key only. With an AWS-owned key it would need
+    permissions on the keys of all other accounts, see Amazon MWAA's guide:
     https://docs.aws.amazon.com/mwaa/latest/userguide/mwaa-create-role.html
     """
 
@@ -22,7 +22,7 @@ class EncryptionKey(Construct):
             "Key",
             description="Transcription pipeline: Airflow, notifications and logs",
             enable_key_rotation=True,
-            # Logs and Airflow's database are unreadable without it, but nothing that a user gave us is.
+            # Without the key, logs and Airflow's database are unreadable. Audio and transcripts do not use this key.
             removal_policy=RemovalPolicy.DESTROY,
             pending_window=Duration.days(7),
         )
@@ -39,7 +39,7 @@ class EncryptionKey(Construct):
                     "kms:GenerateDataKeyWithoutPlaintext",
                     "kms:DescribeKey",
                 ],
-                resources=["*"],  # in a key's policy this means the key itself
+                resources=["*"],  # in a key policy, "*" means this key
                 conditions={
                     "ArnLike": {
                         "kms:EncryptionContext:aws:logs:arn": stack.format_arn(

@@ -1,4 +1,4 @@
-"""What the worker's image will carry, told from its sources."""
+"""Finds in the image's sources which models the worker's image will contain."""
 
 import re
 import tomllib
@@ -7,11 +7,14 @@ from pathlib import Path
 
 
 def built_in_models(image_directory: Path, build_args: Mapping[str, str]) -> list[str]:
-    """Names of the models of models.toml that the image carries: those whose files are there or will be fetched.
+    """Names of the models in models.toml whose files are in the image's folder or are downloaded by its build.
 
     Args:
         image_directory: The folder with the Dockerfile.
-        build_args: Arguments of the image's build; MODEL names the model that it fetches.
+        build_args: Build arguments of the image. MODEL is the name of the model that the build downloads.
+
+    Raises:
+        ValueError: the Dockerfile has no default for MODEL.
     """
     entries = tomllib.loads((image_directory / "transcriber" / "models.toml").read_text("utf-8"))
     fetched = build_args.get("MODEL") or _default_model(image_directory)

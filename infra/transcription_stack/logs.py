@@ -1,4 +1,4 @@
-"""Log groups, all made alike."""
+"""Creates the log groups."""
 
 from typing import cast
 
@@ -7,11 +7,11 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from .settings import Settings
+from .stack_settings import Settings
 
 
 def log_group(scope: Construct, construct_id: str, *, name: str, settings: Settings, key: kms.IKey) -> logs.LogGroup:
-    """A log group under its own name, encrypted, kept for the set number of days."""
+    """An encrypted log group with the given name. Its logs expire after `log_retention_days`."""
     group = logs.LogGroup(
         scope,
         construct_id,
@@ -19,6 +19,6 @@ def log_group(scope: Construct, construct_id: str, *, name: str, settings: Setti
         encryption_key=key,
         removal_policy=RemovalPolicy.DESTROY,
     )
-    # The enumeration of the L2 construct has a word for each number; CloudFormation takes the number.
+    # The L2 construct takes an enumeration of words such as ONE_WEEK. CloudFormation takes the number.
     cast(logs.CfnLogGroup, group.node.default_child).retention_in_days = settings.log_retention_days
     return group

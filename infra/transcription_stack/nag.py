@@ -1,4 +1,7 @@
-"""Findings of cdk-nag and cfn-lint that stay, each with its resource and reason. Any other fails the synthesis."""
+"""The accepted findings of cdk-nag and cfn-lint, each with its resource and reason.
+
+Any other finding of cdk-nag fails the synthesis.
+"""
 
 from collections.abc import Mapping
 
@@ -11,7 +14,7 @@ from transcription_contract import layout
 from .airflow import Airflow
 from .airflow_code import AirflowCode
 from .batch import TranscriptionBatch
-from .settings import Settings
+from .stack_settings import Settings
 from .storage import Storage
 
 
@@ -78,19 +81,19 @@ def acknowledge(
             "Resource::*": (
                 "Airflow/Role: s3:GetAccountPublicAccessBlock, logs:DescribeLogGroups, batch:DescribeJobs, "
                 "batch:ListJobs, batch:DescribeJobDefinitions and cloudwatch:PutMetricData (limited to two "
-                "namespaces) know no resource."
+                "namespaces) have no resource."
             ),
             f"Resource::arn:<AWS::Partition>:logs:{account}:log-group:airflow-{name}-*": (
                 "Airflow/Role: the five log groups of this environment."
             ),
             f"Resource::arn:<AWS::Partition>:sqs:{region}:*:airflow-celery-*": (
-                "Airflow/Role: the queue belongs to an account of Amazon's that its customers are not told."
+                "Airflow/Role: the queue belongs to an AWS account whose id Amazon does not publish."
             ),
             f"Resource::arn:<AWS::Partition>:batch:{account}:job-definition/{transcription.job_definition_name}:*": (
                 "Airflow/Role: every revision of the worker's job definition."
             ),
             f"Resource::arn:<AWS::Partition>:batch:{account}:job/*": (
-                "Airflow/Role: a job's id is not known before it is submitted."
+                "Airflow/Role: AWS chooses a job's id at its submission."
             ),
         },
     )
@@ -99,24 +102,24 @@ def acknowledge(
             Validations.of(child).acknowledge(
                 Acknowledgment(
                     id="AwsSolutions-L1",
-                    reason=f"{child.node.id}: the CDK's own function, on the runtime that it was tested with.",
+                    reason=f"{child.node.id}: the CDK's own function, with the runtime that the CDK tests it with.",
                 )
             )
         if child.node.id.startswith("Custom::"):
-            # The CDK makes its functions depend on their roles, which they name anyhow.
+            # cfn-lint reports the CDK's dependency on the function's role, because the function already refers to it.
             for function in child.node.find_all():
                 if isinstance(function, CfnResource) and function.cfn_resource_type == "AWS::Lambda::Function":
                     function.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
 
 
 def _arn(stack: Stack, bucket: s3.Bucket) -> str:
-    """A bucket's ARN as cdk-nag writes it."""
+    """A bucket's ARN in cdk-nag's notation."""
     element = bucket.node.default_child
     assert isinstance(element, s3.CfnBucket)
     return f"<{stack.get_logical_id(element)}.Arn>"
 
 
 def _allow(construct: IConstruct | Construct, reasons: Mapping[str, str]) -> None:
-    """Acknowledges wildcards in the resources of a role's policy."""
+    """Acknowledges the wildcards in the resources of a role's policy. `reasons` maps each finding to its reason."""
     for finding, reason in reasons.items():
         Validations.of(construct).acknowledge(Acknowledgment(id=f"AwsSolutions-IAM5[{finding}]", reason=reason))

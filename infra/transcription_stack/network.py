@@ -1,4 +1,4 @@
-"""The network: private subnets in two zones, and a way from there to AWS."""
+"""The network: private subnets in two zones, with access to AWS services."""
 
 from aws_cdk import Stack
 from aws_cdk import aws_ec2 as ec2
@@ -7,9 +7,10 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct, DependencyGroup
 
 from .logs import log_group
-from .settings import Settings
+from .stack_settings import Settings
 
-# What Airflow and a Fargate child call, when no NAT gateway leads out. S3 has a gateway endpoint anyhow.
+# The AWS services that Airflow and the children call. They need endpoints if there is no NAT gateway. S3 always has a
+# gateway endpoint.
 # https://docs.aws.amazon.com/mwaa/latest/userguide/vpc-vpe-create-access.html
 ENDPOINT_SERVICES = {
     "AirflowApi": ec2.InterfaceVpcEndpointAwsService("airflow.api"),
@@ -27,7 +28,7 @@ ENDPOINT_SERVICES = {
 
 
 class Network(Construct):
-    """A VPC with two private subnets, the number that Amazon MWAA asks for, each in a zone of its own."""
+    """A VPC with two private subnets in two zones, as Amazon MWAA requires."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
@@ -49,11 +50,11 @@ class Network(Construct):
             nat_gateways=settings.nat_gateways if by_nat else 0,
             subnet_configuration=subnets,
             gateway_endpoints={"S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)},
-            # Nothing uses the default security group; closing it takes a Lambda function that we do without.
+            # Nothing uses the default security group. To restrict it, the CDK would add a Lambda function.
             restrict_default_security_group=False,
         )
         self.private_subnets = self.vpc.private_subnets if by_nat else self.vpc.isolated_subnets
-        # What must be there before anything can run in the private subnets.
+        # The routes and endpoints that must exist before anything runs in the private subnets.
         self.ways_out = DependencyGroup()
         for subnet in self.private_subnets:
             self.ways_out.add(subnet.internet_connectivity_established)
@@ -62,13 +63,13 @@ class Network(Construct):
             self._interface_endpoints(settings.vpc_cidr)
 
     def _flow_logs(self, *, settings: Settings, key: kms.IKey) -> None:
-        # The CDK's own role could be used for other accounts' flow logs too.
+        # Other accounts' flow logs could use the CDK's default role. This role has a condition on the account.
         # https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
         ours = {"StringEquals": {"aws:SourceAccount": Stack.of(self).account}}
         role = iam.Role(
             self,
             "FlowLogRole",
-            description="VPC flow logs: writes what the network refused",
+            description="VPC flow logs: writes rejected connections",
             assumed_by=iam.ServicePrincipal("vpc-flow-logs.amazonaws.com", conditions=ours),
         )
         self.vpc.add_flow_log(

@@ -1,4 +1,4 @@
-"""The topic that carries run summaries and alarms to people."""
+"""The topic for run summaries and alarms."""
 
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
@@ -7,11 +7,11 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from .settings import Settings
+from .stack_settings import Settings
 
 
 class Notifications(Construct):
-    """One encrypted topic, published to over TLS only, with an e-mail subscription when one is set."""
+    """One encrypted topic that accepts TLS only, with an e-mail subscription if `alarm_email` is set."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
@@ -22,7 +22,7 @@ class Notifications(Construct):
             master_key=key,
             enforce_ssl=True,
         )
-        # A topic with a policy of its own has lost the default one, by which alarms may publish.
+        # `enforce_ssl` gives the topic a policy, which replaces SNS's default policy. So alarms need this statement.
         self.topic.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="AlarmsMayPublish",

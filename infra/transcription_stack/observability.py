@@ -1,4 +1,4 @@
-"""Alarms that ask a person to look, and a dashboard that shows where."""
+"""The alarms and the dashboard."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,17 @@ from transcription_contract import deployment
 from .airflow import Airflow
 from .batch import TranscriptionBatch
 from .logs import log_group
-from .settings import Settings
+from .stack_settings import Settings
 
 DAG_ID = "transcription"
 
 DAY = Duration.days(1)
+HOUR = Duration.hours(1)
 FIVE_MINUTES = Duration.minutes(5)
 
 
 class Observability(Construct):
-    """What the DAG's tasks publish, what Airflow and Batch publish, and when that is bad news."""
+    """Alarms and a dashboard for the metrics of the DAG's tasks, Airflow and Batch."""
 
     def __init__(
         self,
@@ -52,20 +53,24 @@ class Observability(Construct):
 
         alarms = [
             self._alarm(
-                "RunFailed", failed_runs, 1, f"A run of the DAG {DAG_ID} failed. Its task `verify` says which files."
+                "RunFailed",
+                failed_runs,
+                1,
+                f"A run of the DAG {DAG_ID} failed. The log of its task `verify` lists the files.",
             ),
             self._alarm(
                 "ChildrenFailed",
                 failed_children,
                 1,
-                f"Batch children failed for good. Reasons: log group {self.failed_jobs.log_group_name}.",
+                "Batch children failed, and Batch does not retry them. "
+                f"Reasons: log group {self.failed_jobs.log_group_name}.",
             ),
             self._alarm(
                 "ManyRejected",
                 self._reject_share(),
                 settings.alarm_reject_share,
                 f"At least {settings.alarm_reject_share:.0%} of a day's files were rejected. "
-                "failed/ in the bucket has each with its reason.",
+                "The bucket has each file and its reason under failed/.",
             ),
             self._alarm(
                 "AudioWaits",
@@ -74,25 +79,34 @@ class Observability(Construct):
                 f"A file has waited in input/ for {settings.alarm_waiting_hours:g} hours or more.",
             ),
             self._alarm(
+                "NoRun",
+                self._metric(deployment.METRIC_RUNS, period=HOUR),
+                1,
+                f"No run of the DAG {DAG_ID} has started for {settings.alarm_no_run_hours} hours. "
+                "The DAG is paused, a run takes longer than that, or Airflow does not work.",
+                below=True,
+                periods=settings.alarm_no_run_hours,
+            ),
+            self._alarm(
                 "SchedulerSilent",
                 heartbeat,
                 1,
-                "Airflow's scheduler gives no sign of life, so nothing is transcribed.",
+                "Airflow's scheduler sends no heartbeat, so nothing is transcribed.",
                 below=True,
                 periods=3,
             ),
         ]
-        for alarm in alarms:  # an environment takes half an hour to make; before that all is silent
+        for alarm in alarms:  # AWS needs half an hour to create the environment; until then there is no heartbeat
             alarm.node.add_dependency(airflow.environment)
         self._dashboard(alarms=alarms, failed_children=failed_children, waiting=waiting, failed_runs=failed_runs)
 
     def _failed_children(self, *, transcription: TranscriptionBatch, key: kms.IKey) -> cloudwatch.Metric:
-        """Children (and parents) of our queue that Batch gave up on: each in a log, their number as a metric."""
+        """Log each failed job (child or parent) of the queue; return the metric that counts these jobs."""
         stack = Stack.of(self)
         self.failed_jobs = log_group(
             self,
             "FailedJobs",
-            name=f"/aws/events/{self._settings.environment_name}/failed-jobs",  # EventBridge wants this prefix
+            name=f"/aws/events/{self._settings.environment_name}/failed-jobs",  # EventBridge requires this prefix
             settings=self._settings,
             key=key,
         )
@@ -107,7 +121,7 @@ class Observability(Construct):
             },
             targets=[events.CfnRule.TargetProperty(id="Log", arn=self._log_arn(stack))],
         )
-        # The L2 target would bring a Lambda function to set this policy.
+        # The L2 target would add a Lambda function that sets this policy.
         logs.CfnResourcePolicy(
             self,
             "FailedJobsMayBeLogged",
@@ -133,20 +147,23 @@ class Observability(Construct):
         )
 
     def _log_arn(self, stack: Stack) -> str:
-        """The log group's ARN as EventBridge wants it, without the `:*` at its end."""
+        """The log group's ARN without the final `:*`, as EventBridge requires."""
         return f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:{self.failed_jobs.log_group_name}"
 
-    def _metric(self, name: str, statistic: str = "Sum", *, label: str | None = None) -> cloudwatch.Metric:
-        """A metric that the tasks `sense_input` and `verify` publish, by the day."""
+    def _metric(
+        self, name: str, statistic: str = "Sum", *, period: Duration = DAY, label: str | None = None
+    ) -> cloudwatch.Metric:
+        """A metric that the tasks `sense_input`, `plan` and `verify` publish."""
         return cloudwatch.Metric(
-            namespace=self._namespace, metric_name=name, statistic=statistic, period=DAY, label=label
+            namespace=self._namespace, metric_name=name, statistic=statistic, period=period, label=label
         )
 
     def _airflow_metric(self, name: str, *, statistic: str, **dimensions: str) -> cloudwatch.Metric:
-        """A metric of Airflow's own, under the name and the dimensions that Amazon MWAA gives it.
+        """A metric that Airflow publishes, with Amazon MWAA's name and dimensions.
 
         https://docs.aws.amazon.com/mwaa/latest/userguide/access-metrics-cw.html lists them for Airflow 2 and 3.
-        DAGDurationFailed is a timer of each failed run (`dagrun.duration.failed`), so its samples are the failed runs.
+        DAGDurationFailed has one sample for each failed run (`dagrun.duration.failed`), so its sample count is the
+        number of failed runs.
         """
         return cloudwatch.Metric(
             namespace="AmazonMWAA",
@@ -188,7 +205,7 @@ class Observability(Construct):
             threshold=threshold,
             evaluation_periods=periods,
             comparison_operator=compare.LESS_THAN_THRESHOLD if below else compare.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            # No data means that nothing happened, except where a sign of life is what we wait for.
+            # No data means that nothing happened. That is well, unless something must happen.
             treat_missing_data=treat.BREACHING if below else treat.NOT_BREACHING,
         )
         alarm.add_alarm_action(self._notify)
@@ -213,7 +230,11 @@ class Observability(Construct):
             )
 
         dashboard = cloudwatch.Dashboard(
-            self, "Dashboard", dashboard_name=self._settings.environment_name, default_interval=Duration.days(30)
+            self,
+            "Dashboard",
+            # Dashboards of all regions of an account share their names.
+            dashboard_name=f"{self._settings.environment_name}-{Stack.of(self).region}",
+            default_interval=Duration.days(30),
         )
         dashboard.add_widgets(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=24, height=3))
         dashboard.add_widgets(

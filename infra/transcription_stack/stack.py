@@ -1,4 +1,4 @@
-"""The stack: every construct, and how they hang together."""
+"""The stack: creates all constructs and connects them."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +15,10 @@ from .encryption import EncryptionKey
 from .network import Network
 from .notifications import Notifications
 from .observability import Observability
-from .settings import Settings
+from .stack_settings import Settings
 from .storage import Storage
 
-# The CDK's newer behaviours that this stack counts on. In code, so that `cdk` and `python app.py` agree.
+# The CDK feature flags that this stack needs. They are in the code, so that `cdk` and `python app.py` use the same.
 FEATURE_FLAGS = {
     "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy": True,
 }
@@ -90,6 +90,8 @@ class TranscriptionStack(Stack):
             self, settings=settings, storage=storage, code=code, transcription=transcription, airflow=airflow
         )
         Tags.of(self).add("project", "transcription")
+        # The scanning is a setting of the whole registry, which infra/preflight.py changes.
+        self.template_options.metadata = {"ImageScanning": settings.image_scanning}
 
         for name, value, description in (
             ("BucketName", storage.audio.bucket_name, "Put audio under input/; transcripts appear under output/"),
@@ -98,18 +100,18 @@ class TranscriptionStack(Stack):
             ("AirflowCodeBucketName", storage.airflow_code.bucket_name, "DAGs, plugins, requirements"),
             ("AccessLogsBucketName", storage.access_logs.bucket_name, "Who read and wrote the other buckets"),
             ("JobQueueArn", transcription.queue.attr_job_queue_arn, "Batch queue of the children"),
-            ("JobDefinitionArn", transcription.job_definition.ref, "The worker's newest revision"),
-            ("JobDefinitionName", transcription.job_definition_name, "The worker, whatever its revision"),
-            ("WorkerLogGroupName", transcription.log_group.log_group_name, "What the children say"),
+            ("JobDefinitionArn", transcription.job_definition.attr_job_definition_arn, "The worker's newest revision"),
+            ("JobDefinitionName", transcription.job_definition_name, "The worker, without a revision"),
+            ("WorkerLogGroupName", transcription.log_group.log_group_name, "Logs of the children"),
             ("NotificationTopicArn", notifications.topic.topic_arn, "Subscribe for summaries and alarms"),
         ):
             CfnOutput(self, name, value=value, description=description)
 
 
 def synthesise(*, settings: Settings, project: Path, outdir: Path) -> None:
-    """Writes the template and its assets to the output folder, checked by cdk-nag."""
+    """Writes the template and its assets to the output folder `outdir`. Fails on a finding of cdk-nag."""
     app = App(outdir=str(outdir), context=FEATURE_FLAGS)
-    with TemporaryDirectory() as staging:  # the CDK copies an asset when its construct is made
+    with TemporaryDirectory() as staging:  # the CDK copies an asset when it creates the construct
         TranscriptionStack(app, "Transcription", settings=settings, project=project, staging=Path(staging))
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()

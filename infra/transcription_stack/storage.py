@@ -1,4 +1,4 @@
-"""The buckets: audio and transcripts, Airflow's code, and the access logs of both."""
+"""The three buckets: audio and transcripts, Airflow's code, and the access logs of these two."""
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_s3 as s3
@@ -6,13 +6,13 @@ from constructs import Construct
 
 from transcription_contract import layout
 
-from .settings import Settings
+from .stack_settings import Settings
 
 
 class Storage(Construct):
-    """Three buckets, private, encrypted, reachable by TLS only.
+    """Three private, encrypted buckets that accept TLS only.
 
-    Airflow's code has a bucket of its own, so that whoever may upload audio cannot change what Airflow runs.
+    Airflow's code has a separate bucket, so that a user who may upload audio cannot change Airflow's code.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
@@ -40,7 +40,7 @@ class Storage(Construct):
         )
         self.airflow_code = self._bucket(
             "AirflowCode",
-            versioned=True,  # Amazon MWAA refuses a bucket without versions
+            versioned=True,  # Amazon MWAA requires a versioned bucket
             server_access_logs_bucket=self.access_logs,
             server_access_logs_prefix="airflow-code/",
             lifecycle_rules=[self._old_versions_expire()],
@@ -64,7 +64,8 @@ class Storage(Construct):
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             enforce_ssl=True,
             minimum_tls_version=1.2,
-            removal_policy=RemovalPolicy.DESTROY if delete else RemovalPolicy.RETAIN,
+            # A bucket of a first creation that failed is deleted, unless it has objects.
+            removal_policy=RemovalPolicy.DESTROY if delete else RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
             auto_delete_objects=delete,
             **options,  # type: ignore[arg-type]
         )

@@ -1,13 +1,14 @@
-"""The audio bucket as the Airflow side sees it: listings, manifests and what the worker left there."""
+"""The audio bucket for the tasks: listings, manifests and the worker's results."""
 
 from __future__ import annotations
 
-import json
 import logging
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from http import HTTPStatus
 from itertools import batched
 from typing import IO, Any, TypeVar
 
@@ -15,18 +16,24 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from transcription.accounting import Evidence, Outcome, is_transcribed, outcome
+from transcription import claims
+from transcription.accounting import Evidence, StoredTranscript
+from transcription.claims import Claims
 from transcription.errors import ManifestUnreadable
 from transcription.plan_lock import PlanLock
 from transcription.planning import StoredObject
+from transcription.selection import Selection
 from transcription_contract import layout, manifest, results
 from transcription_contract.manifest import ManifestError, Recording
+from transcription_contract.results import ErrorDocument, Owner
 
 log = logging.getLogger(__name__)
 
 THREADS = 32
+_ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")  # storage classes
 _DELETE_BATCH = 1000  # S3's limit for one DeleteObjects call
 _IN_FLIGHT = 4 * THREADS
+_MEMORY_BYTES = 1 << 20  # a larger manifest is read from a file
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,30 +51,36 @@ class Bucket:
         """The lock under which one run at a time plans, to be held by a `with` statement."""
         return PlanLock(self._s3, self.name, run_id)
 
-    def objects(self, prefix: str) -> Iterator[StoredObject]:
-        """Every object under the prefix, page after page, in key order; folder markers too."""
-        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+    def listing(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object under the prefix, page after page, in the order of the keys' UTF-8 bytes; folder markers too."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"]
+        )
+        for page in pages:
             for item in page.get("Contents", ()):
-                # As UTC proper: botocore's moments have a time zone object each, of 400 bytes.
+                # Convert to UTC, because each of botocore's times has its own time zone object of 400 bytes.
                 uploaded = item["LastModified"].astimezone(UTC)
-                yield StoredObject(item["Key"], item["ETag"].strip('"'), item["Size"], uploaded)
+                yield StoredObject(item["Key"], item["ETag"].strip('"'), item["Size"], uploaded, _is_archived(item))
 
-    def with_upload_time(self, processed: Iterable[StoredObject]) -> Iterator[StoredObject]:
-        """Recordings of `processed/` with the time at which the user uploaded them.
+    def selected(self, selection: Selection) -> tuple[Iterator[StoredObject], Iterator[StoredObject]]:
+        """The candidates of a selection: objects of `input/`, and those of `processed/` with their upload times."""
+        waiting = self.listing(layout.INPUT + selection.prefix)
+        if not selection.again:
+            return waiting, iter(())
+        moved = filter(selection.may_take_processed, self.listing(layout.PROCESSED + selection.prefix))
+        return waiting, self._with_upload_time(moved)
 
-        The worker keeps it in the metadata of the copy; one without counts from when it was moved.
+    def _with_upload_time(self, processed: Iterable[StoredObject]) -> Iterator[StoredObject]:
+        """Recordings of `processed/` with the times of the users' uploads.
+
+        The worker keeps it in the metadata of the copy. Without it the time of the move counts.
         """
         for recording, head in self._in_parallel(lambda recording: self._head(recording.key), processed):
-            uploaded = (head or {}).get("Metadata", {}).get(results.UPLOADED)
-            yield StoredObject(
-                recording.key,
-                recording.etag,
-                recording.size,
-                datetime.fromisoformat(uploaded) if uploaded else recording.uploaded,
-            )
+            uploaded = Owner.of(head["Metadata"]).uploaded if head else None
+            yield recording._replace(uploaded=uploaded or recording.uploaded)
 
     def write_manifests(self, prefix: str, bodies: Iterable[bytes]) -> None:
-        """Put a run's manifests as they are made, and delete those that an earlier plan of the run left."""
+        """Write a run's manifests as a stream, and delete those of the run's earlier plans."""
         self.delete(prefix)
 
         def put(numbered: tuple[int, bytes]) -> None:
@@ -78,109 +91,160 @@ class Bucket:
             pass
 
     def renew_manifests(self, prefix: str) -> None:
-        """Put a run's manifests again as they are, so that they are as fresh as a plan made now."""
-        keys = (item.key for item in self.objects(prefix))
+        """Write a run's manifests again unchanged, to renew their claims."""
+        keys = (item.key for item in self.listing(prefix))
         for _ in self._in_parallel(lambda key: self._put_manifest(key, self._read(key)), keys):
             pass
 
     def _put_manifest(self, key: str, body: bytes) -> None:
         self._s3.put_object(Bucket=self.name, Key=key, Body=body, ContentType="application/jsonl")
 
-    def manifests(self, prefix: str) -> Iterator[Recording]:
-        """Every planned file of a run, manifest by manifest."""
-        for item in self.objects(prefix):
-            yield from self._manifest(item.key)
+    def planned_recordings(self, prefix: str) -> Iterator[Recording]:
+        """Every planned recording of a run, see `shares`."""
+        return (recording for _, recording in self.shares(prefix))
+
+    def shares(self, prefix: str) -> Iterator[tuple[int, Recording]]:
+        """Every planned recording of a run with the index of the child that has it, manifest by manifest.
+
+        Raises:
+            ManifestUnreadable: a manifest is malformed.
+        """
+        for item in self.listing(prefix):
+            child = layout.child_of_manifest(item.key)
+            yield from ((child, recording) for recording in self._manifest(item.key))
 
     def _manifest(self, key: str) -> Iterator[Recording]:
+        with tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as file:
+            self._s3.download_fileobj(self.name, key, file)
+            file.seek(0)
+            try:
+                _, recordings = manifest.read(file)
+                yield from recordings
+            except ManifestError as error:
+                raise ManifestUnreadable(
+                    f"The manifest {key!r} cannot be read: {error}. Clear `plan` of its run and what follows, which "
+                    "writes it anew; no recording is lost."
+                ) from error
+
+    def claims_of_others(self, own_prefix: str, live_runs: Set[str]) -> Claims:
+        """Recordings in the manifests of other runs.
+
+        Manifests of a run without a live job are abandoned and claim nothing, unless they are so fresh that the run may
+        be about to submit it.
+
+        Args:
+            own_prefix: The own run's manifest prefix.
+            live_runs: Folders of the runs that have a live Batch job.
+        """
+        fresh_since = datetime.now(UTC) - claims.DURATION
+        ends: dict[str, datetime] = {}
+
+        def keys() -> Iterator[str]:
+            for item in self.listing(layout.MANIFESTS):
+                run = layout.run_folder_of_manifest(item.key)
+                if item.key == layout.PLAN_LOCK or item.key.startswith(own_prefix):
+                    continue
+                if run in live_runs:
+                    yield item.key
+                elif item.uploaded >= fresh_since:
+                    ends[run] = max(ends.get(run, item.uploaded), item.uploaded + claims.DURATION)
+                    yield item.key
+
+        planned = (
+            (name, layout.run_folder_of_manifest(key))
+            for key, names in self._in_parallel(self._claimed_names, keys())
+            for name in names
+        )
+        return claims.claims_of(planned, ends)
+
+    def _claimed_names(self, manifest_key: str) -> list[str]:
         try:
-            _, recordings = manifest.read(self._read(key))
-            yield from recordings
-        except ManifestError as error:
-            raise ManifestUnreadable(
-                f"The manifest {key!r} cannot be read: {error}. Clear `plan` of its run and what follows, which writes "
-                "it anew; no recording is lost."
-            ) from error
+            return [recording.name for recording in self._manifest(manifest_key)]
+        except ClientError as error:
+            if not _is_absent(error):
+                raise
+            return []  # the other run has just ended
+        except ManifestUnreadable as error:  # no worker can read it either, so it is no claim
+            log.warning("%s", error)
+            return []
+
+    def evidence(
+        self, shares: Iterable[tuple[int, Recording]], waiting: Mapping[str, StoredObject], failed: Set[str]
+    ) -> Iterator[tuple[tuple[int, Recording], Evidence]]:
+        """What the bucket holds of each planned recording.
+
+        Args:
+            shares: The planned ones, as `shares`.
+            waiting: What is now in `input/`, by key.
+            failed: Keys that are now in `failed/`.
+        """
+        return self._in_parallel(lambda share: self._evidence(share[1], waiting, failed), shares)
+
+    def _evidence(self, recording: Recording, waiting: Mapping[str, StoredObject], failed: Set[str]) -> Evidence:
+        processed = self._head(recording.processed_key)
+        source = waiting.get(recording.source_key)
+        if recording.in_place and processed:
+            source = StoredObject(
+                recording.source_key, processed["ETag"].strip('"'), processed["ContentLength"], recording.uploaded
+            )
+        moved_to_failed = self._head(recording.failed_key) if recording.failed_key in failed else None
+        return Evidence(
+            source=source,
+            transcripts=tuple(self._transcripts(recording)),
+            processed=Owner.of(processed["Metadata"]) if processed else None,
+            failed=Owner.of(moved_to_failed["Metadata"]) if moved_to_failed else None,
+            error=self._error_document(recording.error_key) if recording.error_key in failed else None,
+        )
+
+    def _transcripts(self, recording: Recording) -> Iterator[StoredTranscript]:
+        """The recording's transcripts. Most recordings have one, at the first key."""
+        own = results.recording_id(recording.name)
+        for key in recording.transcript_keys:
+            head = self._head(key)
+            if head and head["ContentLength"] and head["Metadata"].get(results.RECORDING) == own:
+                yield StoredTranscript(key, head["Metadata"])
+                if Owner.of(head["Metadata"]).etag == recording.source_etag:
+                    return
+
+    def _error_document(self, key: str) -> ErrorDocument | None:
+        try:
+            return ErrorDocument.read(self._read(key))
+        except ClientError as error:
+            if _is_absent(error):
+                return None
+            raise
+
+    @contextmanager
+    def writing(self, key: str, content_type: str) -> Iterator[IO[bytes]]:
+        """A file whose content becomes an object if the block ends without an exception."""
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            self._s3.upload_fileobj(file, self.name, key, ExtraArgs={"ContentType": content_type})
+
+    def lines(self, key: str) -> Iterator[bytes]:
+        """The lines of an object, which need not fit in memory."""
+        with tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as file:
+            self._s3.download_fileobj(self.name, key, file)
+            file.seek(0)
+            yield from file
+
+    def read(self, key: str) -> bytes | None:
+        """The content of a small object, or None if it does not exist."""
+        try:
+            return self._read(key)
+        except ClientError as error:
+            if _is_absent(error):
+                return None
+            raise
 
     def _read(self, key: str) -> bytes:
         body: bytes = self._s3.get_object(Bucket=self.name, Key=key)["Body"].read()
         return body
 
-    def claimed_by_others(self, own_prefix: str, live_runs: Set[str], fresh_since: datetime) -> set[str]:
-        """Source keys that other runs have in their manifests.
-
-        Manifests of a run without a live job are abandoned and claim nothing, unless they are so
-        fresh that the run may be about to submit it.
-
-        Args:
-            own_prefix: The own run's manifest prefix.
-            live_runs: Folders of the runs that have a live Batch job.
-            fresh_since: Manifests put later claim in any case.
-        """
-        claims = (
-            item.key
-            for item in self.objects(layout.MANIFESTS)
-            if (item.uploaded >= fresh_since or layout.run_folder_of_manifest(item.key) in live_runs)
-            and item.key != layout.PLAN_LOCK
-            and not item.key.startswith(own_prefix)
-        )
-        claimed: set[str] = set()
-        for _, source_keys in self._in_parallel(self._claimed, claims):
-            claimed.update(source_keys)
-        return claimed
-
-    def _claimed(self, manifest_key: str) -> list[str]:
-        """Source keys in another run's manifest."""
-        try:
-            return [line.source_key for line in self._manifest(manifest_key)]
-        except self._s3.exceptions.NoSuchKey:  # that run has just ended
-            return []
-        except ManifestUnreadable as error:  # no worker can read it either, so it is no claim
-            log.warning("%s", error)
-            return []
-
-    def outcomes(
-        self, lines: Iterable[Recording], waiting: Mapping[str, str], manifest_prefix: str
-    ) -> Iterator[Outcome]:
-        """What became of each planned file.
-
-        Args:
-            lines: The planned files.
-            waiting: ETags of what is now in `input/`, by key.
-            manifest_prefix: The run's.
-        """
-
-        def judge(line: Recording) -> Outcome:
-            found = self._evidence(line, waiting)
-            if not is_transcribed(line, found, manifest_prefix):
-                found = self._evidence_of_failure(line, found)
-            return outcome(line, found, manifest_prefix)
-
-        return (result for _, result in self._in_parallel(judge, lines))
-
-    def _evidence(self, line: Recording, waiting: Mapping[str, str]) -> Evidence:
-        transcript = self._head(line.transcript_key)
-        processed = self._head(line.processed_key)
-        if line.in_place:
-            waiting_etag = processed["ETag"].strip('"') if processed else None
-        else:
-            waiting_etag = waiting.get(line.source_key)
-        return Evidence(
-            waiting_etag=waiting_etag,
-            transcript=transcript["Metadata"] if transcript and transcript["ContentLength"] else {},
-            processed=processed["Metadata"] if processed else {},
-        )
-
-    def _evidence_of_failure(self, line: Recording, found: Evidence) -> Evidence:
-        failed = self._head(line.failed_key)
-        return replace(found, error=self._json(line.error_key), failed=failed["Metadata"] if failed else {})
-
-    def put_json(self, key: str, file: IO[bytes]) -> None:
-        """Upload a JSON document from an open file."""
-        self._s3.upload_fileobj(file, self.name, key, ExtraArgs={"ContentType": "application/json"})
-
     def delete(self, prefix: str) -> None:
         """Delete everything under the prefix."""
-        for items in batched(self.objects(prefix), _DELETE_BATCH):
+        for items in batched(self.listing(prefix), _DELETE_BATCH):
             keys = [{"Key": item.key} for item in items]
             answer = self._s3.delete_objects(Bucket=self.name, Delete={"Objects": keys, "Quiet": True})
             for error in answer.get("Errors", ()):
@@ -190,20 +254,24 @@ class Bucket:
         try:
             return self._s3.head_object(Bucket=self.name, Key=key)
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+            if _is_absent(error):
                 return None
             raise
 
-    def _json(self, key: str) -> dict[str, Any]:
-        try:
-            return json.loads(self._read(key))
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
-                return {}
-            raise
-
     def _in_parallel(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
-        """Each item with the call's result, in order, a bounded number of calls ahead."""
+        """Yield each item with the call's result in order. A limited number of calls run in parallel."""
         with ThreadPoolExecutor(THREADS) as pool:
             for some in batched(items, _IN_FLIGHT):
                 yield from zip(some, pool.map(call, some), strict=True)
+
+
+def _is_archived(item: Mapping[str, Any]) -> bool:
+    """Whether S3 refuses to read a listed object: it is archived, and there is no restored copy.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_RestoreStatus.html
+    """
+    return item.get("StorageClass") in _ARCHIVES and "RestoreExpiryDate" not in item.get("RestoreStatus", {})
+
+
+def _is_absent(error: ClientError) -> bool:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.NOT_FOUND

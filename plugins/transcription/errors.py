@@ -1,37 +1,43 @@
-"""What can go wrong on the Airflow side, each with a sentence that says what to do next."""
+"""The errors of the tasks. Each message says what happened and what to do next."""
 
 from __future__ import annotations
 
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+class PipelineError(Exception):
+    """An error that a retry cannot fix."""
 
 
-class SettingError(AirflowFailException):
+class SettingError(PipelineError):
     """A setting or param is missing or out of range."""
 
 
-class PlanMissing(AirflowFailException):
+class PlanMissing(PipelineError):
     """A task needs the plan of its run, and the run has none."""
 
 
-class PlanLockLost(AirflowException):
-    """Another run plans now, for it took this one for dead. Airflow tries the task again."""
+class PlanOvertaken(PipelineError):
+    """Another run has planned the same recordings since this run did."""
 
 
-class PlanOvertaken(AirflowFailException):
-    """Another run has planned the same recordings since this one did."""
+class TooExpensive(PipelineError):
+    """The plan costs more than the run may."""
 
 
-class ManifestUnreadable(AirflowFailException):
+class ManifestUnreadable(PipelineError):
     """A manifest is malformed or has another version."""
 
 
-class ModelUnusable(AirflowFailException):
-    """A model or scorer is not there, is none, or is not the only one in its folder."""
+class ModelUnusable(PipelineError):
+    """A model or scorer is absent or malformed, or its folder has several."""
 
 
-class FilesMissing(AirflowFailException):
-    """Planned recordings have neither a transcript nor a reason why they cannot have one."""
+class FilesMissing(PipelineError):
+    """Planned recordings have neither a transcript nor a reason for its absence."""
 
 
-class JobFailed(AirflowFailException):
+class JobFailed(PipelineError):
     """The Batch job, or some of its children, failed."""
+
+
+class PlanLockLost(Exception):
+    """Another run took over the plan lock because this one seemed dead. Airflow retries the task."""

@@ -1,31 +1,40 @@
-"""Whether the models that a run would use are there, asked of AWS before anything is paid for."""
+"""Check that a run's models exist, before the run starts containers."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from transcription import model_rules
+from transcription.bucket import Bucket
+from transcription.configuration import Configuration
 from transcription.errors import ModelUnusable, SettingError
-from transcription.models import Image
-from transcription_contract import deployment, model_files
+from transcription.model_rules import Image, ModelRule
+from transcription.planning import StoredObject
+from transcription.selection import Selection
+from transcription_contract import deployment, layout, model_files
 from transcription_contract.model_files import FileRole, ModelChoice
+from transcription_contract.run_options import RunOptions
 
 log = logging.getLogger(__name__)
 
 
 def image_of(client: Any, job_definition: str) -> Image:
-    """What the newest revision of the job definition says of models.
+    """The models in the newest revision of the job definition.
 
     Args:
         client: A boto3 client of Batch.
         job_definition: Its name, name and revision, or ARN.
 
     Raises:
-        SettingError: there is none.
+        SettingError: there is no such job definition.
     """
     which = {"jobDefinitions": [job_definition]} if ":" in job_definition else {"jobDefinitionName": job_definition}
     pages = client.get_paginator("describe_job_definitions").paginate(**which, status="ACTIVE")
@@ -42,11 +51,12 @@ def image_of(client: Any, job_definition: str) -> Image:
     return Image(
         built_in=frozenset(newest.get("parameters", {}).get(deployment.BUILT_IN_MODELS, "").split()),
         default=ModelChoice(variables.get(deployment.MODEL_VARIABLE), variables.get(deployment.SCORER_VARIABLE)),
+        revision=newest["jobDefinitionArn"],
     )
 
 
 class ModelCheck:
-    """Looks at each model and scorer once.
+    """Checks each model and scorer once.
 
     Args:
         bucket: The audio bucket's name.
@@ -60,7 +70,7 @@ class ModelCheck:
         self._s3 = boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 8}))
 
     def __call__(self, choice: ModelChoice) -> None:
-        """Raises ModelUnusable if the model or the scorer is not there, or is none."""
+        """Raises ModelUnusable if the model or the scorer is absent or malformed."""
         if choice.model:
             self._look(FileRole.MODEL, choice.model)
         if choice.scorer and not model_files.is_no_scorer(choice.scorer):
@@ -111,3 +121,41 @@ class ModelCheck:
     def _read(self, place: dict[str, str], span: str) -> bytes:
         body: bytes = self._s3.get_object(**place, Range=span)["Body"].read()
         return body
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models that a run can use."""
+
+    bucket: str
+    image: Image
+    objects: tuple[StoredObject, ...]
+    """What is under `models/`."""
+
+    @classmethod
+    def of(cls, bucket: Bucket, settings: Configuration) -> Models:
+        """The models of the bucket and of the worker's image."""
+        image = image_of(boto3.client("batch"), settings.job_definition)
+        return cls(bucket.name, image, tuple(bucket.listing(layout.MODELS)))
+
+    def rule(self, choice: ModelChoice) -> ModelRule:
+        """The rule that gives each recording its model.
+
+        Args:
+            choice: What the run names.
+        """
+        folders = model_rules.of_folders(self.bucket, (item.key for item in self.objects))
+        return ModelRule(choice, self.image, folders, ModelCheck(self.bucket, self.image))
+
+    def made_from(self, run_options: RunOptions, selection: Selection) -> str:
+        """Another text if a plan would be made otherwise, or its job would give other words; see `PlanSummary`.
+
+        A model outside the bucket counts by its name alone.
+        """
+        facts = (
+            asdict(run_options),
+            str(selection),
+            self.image.revision,
+            [(item.key, item.etag) for item in self.objects],
+        )
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

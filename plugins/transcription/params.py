@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from airflow.sdk import Param
 
-from transcription import settings
+from transcription import configuration
 from transcription.errors import SettingError
+from transcription.selection import Interval, Selection
 from transcription_contract import run_options
 from transcription_contract.run_options import Option, RunOptions
 
@@ -17,7 +19,7 @@ def _param(option: Option) -> Param:
     default = option.default or None if option.default in ((), {}) else option.default
     schema = option.json_schema()
     if option.name == "max_instances":
-        default, schema["type"] = settings.option("max_instances_default"), "integer"
+        default, schema["type"] = configuration.option("max_instances_default"), "integer"
     return Param(default, title=option.title, description=option.help, section=option.section, **schema)
 
 
@@ -36,3 +38,25 @@ def run_options_of(context: Mapping[str, Any]) -> RunOptions:
         return run_options.parse(RunOptions, {**conf, **context["params"]})
     except run_options.OptionError as error:
         raise SettingError(f"{error}.") from error
+
+
+def selection_of(context: Mapping[str, Any]) -> Selection:
+    """Which recordings the run takes.
+
+    A backfill run takes what was uploaded in its data interval again; the params can only make that less.
+    """
+    run_options = run_options_of(context)
+    start, end = (_moment(text) for text in (run_options.uploaded_from, run_options.uploaded_to))
+    again = run_options.again
+    dag_run = context["dag_run"]
+    if dag_run.run_type == "backfill" and dag_run.data_interval_start and dag_run.data_interval_end:
+        start = max(start or dag_run.data_interval_start, dag_run.data_interval_start)
+        end = min(end or dag_run.data_interval_end, dag_run.data_interval_end)
+        again = True
+    return Selection(
+        prefix=(run_options.prefix or "").lstrip("/"), interval=Interval(start=start, end=end), again=again
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,4 +1,4 @@
-"""The lock under which runs plan: one after the other, so that no two take the same recordings.
+"""The lock for planning. Runs plan one after the other, so that no two plan the same recordings.
 
 It is an object of the bucket, which says whose it is. S3 itself decides who gets it, keeps it and removes it: each of
 these is a write on the condition that the object is absent, or still the one that was seen.
@@ -27,7 +27,7 @@ from transcription_contract import layout
 log = logging.getLogger(__name__)
 
 _RENEW_SECONDS = 30.0  # time between two renewals
-_ABANDONED_SECONDS = 300.0  # a lock that was not renewed for so long is nobody's any more
+_ABANDONED_SECONDS = 300.0  # a lock that was not renewed for longer is abandoned
 _LOOK_SECONDS = 2.0  # time between two looks at another run's lock
 
 _REFUSED = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED)
@@ -35,20 +35,20 @@ _REFUSED = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_F
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The lock as it stands in the bucket."""
+    """The lock object in the bucket."""
 
     etag: str
     run_id: str
     token: str
     age: float
-    """Seconds since it was put, both by S3's clock."""
+    """Seconds since the last write, by S3's clock."""
 
 
 class PlanLock:
-    """The lock, held within a `with` block and renewed by a thread meanwhile.
+    """Holds the lock within a `with` block. A thread renews it.
 
-    A run that finds the lock taken waits for it. It takes over one that was abandoned, and at once one that an earlier
-    attempt of its own left behind. So the lock can be lost, to a run that took this one for dead: see `renew`.
+    A run that finds the lock taken waits for it. It takes over an abandoned lock, and at once a lock that an earlier
+    attempt of the same run left behind. So a run can lose the lock to another run that considers it dead: see `renew`.
 
     Args:
         client: A boto3 client of S3.
@@ -80,7 +80,7 @@ class PlanLock:
         self._renewer.join()
         try:
             self._s3.delete_object(**self._object, IfMatch=self._etag)
-        except (ClientError, BotoCoreError) as failure:  # what was planned holds all the same
+        except (ClientError, BotoCoreError) as failure:  # the plan is valid nevertheless
             if not _is_refusal(failure):
                 log.warning(
                     "The lock %s could not be removed (%s); other runs wait until it is %.0f s old.",
@@ -104,7 +104,7 @@ class PlanLock:
                 )
 
     def _keep(self) -> None:
-        """Renew the lock until it is released or lost; who holds it learns of the loss by `renew`."""
+        """Renew the lock until it is released or lost. The holder notices the loss at its next `renew`."""
         while not self._released.wait(_RENEW_SECONDS):
             try:
                 self.renew()
@@ -118,7 +118,7 @@ class PlanLock:
         if self._put(IfNoneMatch="*"):
             return True
         seen = self._look()
-        if seen is None:  # it was released just now
+        if seen is None:  # another run has just released it
             return False
         if seen.run_id == self._run_id or seen.age > _ABANDONED_SECONDS:
             log.warning("Taking over the lock that run %r left %.0f s ago.", seen.run_id, seen.age)
@@ -129,8 +129,8 @@ class PlanLock:
         return False
 
     def _put(self, **condition: str) -> bool:
-        """Write the lock on that condition; False if it is another's."""
-        # The time makes every renewal another object: who saw the one before cannot take it over.
+        """Write the lock on this condition. Return False if another run has it."""
+        # The time changes the ETag at every renewal, so a run that read the earlier object cannot take over the lock.
         body = json.dumps({"run_id": self._run_id, "token": self._token, "time": datetime.now(UTC).isoformat()})
         try:
             self._etag = self._s3.put_object(
@@ -139,7 +139,7 @@ class PlanLock:
         except ClientError as error:
             if not _is_refusal(error):
                 raise
-            # botocore may have asked twice: the first time it was done and the answer was lost.
+            # botocore may have sent the request twice, because the response to the first one was lost.
             seen = self._look()
             if seen is None or seen.token != self._token:
                 return False
@@ -155,11 +155,11 @@ class PlanLock:
         try:
             said = json.loads(answer["Body"].read())
             run_id, token = str(said["run_id"]), str(said["token"])
-        except (ValueError, KeyError, TypeError):  # no pipeline wrote it; it counts until it is old
+        except (ValueError, KeyError, TypeError):  # not written by a pipeline; it counts as a lock until it is old
             run_id, token = "of unknown name", answer["ETag"]
         return _Seen(answer["ETag"], run_id, token, (now - answer["LastModified"]).total_seconds())
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether S3 says that the condition of a write does not hold."""
+    """Whether a write failed because of its condition."""
     return isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] in _REFUSED

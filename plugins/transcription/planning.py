@@ -1,30 +1,25 @@
-"""From a listing of the bucket to the manifests of the Batch children. Pure functions.
-
-A million recordings must fit in a small MWAA worker, so a recording is one slotted object, and the
-lists are passed through once.
-"""
+"""From the objects of the bucket to the manifests of the Batch children. Pure functions."""
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from transcription.errors import SettingError
-from transcription.settings import Settings
+from transcription.recording_table import RecordingTable
 from transcription_contract import layout
 from transcription_contract.manifest import Recording
 from transcription_contract.model_files import ModelChoice
 
-DIGEST_LENGTH = 16
-
-CAPTION_SUFFIXES = tuple(f".{name}" for name in layout.EXTRA_FORMATS)
+if TYPE_CHECKING:
+    from transcription.configuration import Configuration
 
 # Bytes that a second of audio usually takes, by extension; all others count as 16 kHz 16-bit mono.
-# Only for balance and estimate: nobody decodes a file to plan it.
+# Only for balance and estimate: planning decodes no file.
 _BYTES_PER_SECOND = {
     **dict.fromkeys([".mp3", ".m4a", ".m4b", ".aac", ".ogg", ".oga", ".opus", ".webm", ".weba", ".wma"], 12_000),
     **dict.fromkeys([".mp2", ".mpga", ".ac3", ".mka"], 16_000),
@@ -36,15 +31,18 @@ _WAV_BYTES_PER_SECOND = 32_000
 _OVERHEAD_SECONDS = 2.0  # requests and start of decoding, as seconds of audio
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """An object of the bucket that may be transcribed."""
 
     key: str
     etag: str
+    """Without quotes."""
     size: int
+    """In bytes."""
     uploaded: datetime
-    """When the user put it; for one in `processed/`, its upload time before it was moved."""
+    """The time of the user's upload, also for an object that was moved to `processed/`."""
+    archived: bool = False
+    """Whether S3 refuses to read it until it is restored."""
 
     @property
     def name(self) -> str:
@@ -52,68 +50,45 @@ class StoredObject:
         return layout.recording_name(self.key)
 
 
-@dataclass(frozen=True, slots=True)
-class Unplanned:
-    """An object that the run leaves alone, and why."""
+class Unplanned(NamedTuple):
+    """An object that the run does not plan, and the reason."""
 
     key: str
     reason: str
 
 
-def manifest_lines(recordings: Iterable[StoredObject]) -> tuple[list[Recording], list[Unplanned]]:
-    """Give every recording its keys.
+def recordings(objects: Iterable[StoredObject | Unplanned], claimed_stems: Set[str]) -> Iterator[Recording | Unplanned]:
+    """Make the objects recordings that know whether they may take the transcript key without the extension.
 
-    A transcript's name is the recording's without its last extension. Where two would share one
-    (`a.wav`, `a.mp3`, or the captions of `a` and a recording `a.json.wav`), the later in key order
-    keeps its whole name. A name so long that one of its keys would pass S3's limit is not planned.
+    Of the recordings that share that key (`a.mp3`, `a.wav`) only the first may take it, and only if no other run has
+    one of them. The worker decides in the end, because a transcript of an earlier night may have the key.
+
+    Args:
+        objects: In the order of their names' UTF-8 bytes.
+        claimed_stems: Transcript keys without extension that recordings of other runs may take.
     """
-    lines: list[Recording] = []
-    left: list[Unplanned] = []
-    taken: set[str] = set()  # keys of transcripts; the lines have the same strings, so a key more costs little
-    for recording in sorted(recordings, key=lambda recording: (recording.name, recording.key)):
-        name = recording.name
-        keys = (layout.stem_key(name), layout.whole_name_key(name))
-        transcript = next((key for key in keys if not _collides(key, taken)), None)
-        if transcript is None:
-            left.append(
-                Unplanned(recording.key, "another recording of this run has a transcript of this name; rename it")
-            )
+    stems: list[str] = []  # of the recordings so far, those with which further names can begin
+    for item in objects:
+        if isinstance(item, Unplanned):
+            yield item
             continue
-        line = Recording(
-            source_key=recording.key,
-            source_etag=recording.etag,
-            source_size=recording.size,
-            uploaded=recording.uploaded,
-            transcript_key=transcript,
-        )
-        longest = max(line.error_key, line.transcript_key + CAPTION_SUFFIXES[0], line.processed_key, key=_bytes)
-        if _bytes(longest) > layout.MAX_KEY_BYTES:
-            over = _bytes(longest) - layout.MAX_KEY_BYTES
-            left.append(
-                Unplanned(
-                    recording.key,
-                    f"its name is too long for the keys made from it; shorten it by {over} bytes",
-                )
-            )
+        name = item.name
+        over = len(layout.error_key(name).encode()) - layout.MAX_KEY_BYTES  # the longest of its keys
+        if over > 0:
+            yield Unplanned(item.key, f"its name is too long for the keys made from it; shorten it by {over} bytes")
             continue
-        taken.add(transcript)
-        lines.append(line)
-    return lines, left
-
-
-def _collides(transcript_key: str, taken: Set[str]) -> bool:
-    """Whether the transcript or its captions would be those, or the captions, of one that is taken."""
-    return transcript_key in taken or any(
-        transcript_key + suffix in taken or transcript_key.removesuffix(suffix) in taken for suffix in CAPTION_SUFFIXES
-    )
-
-
-def _bytes(key: str) -> int:
-    return len(key.encode())
+        whole = layout.whole_name_key(name)
+        while stems and not whole.startswith(f"{stems[-1]}."):
+            stems.pop()
+        stem = layout.stem_key(name)
+        free = stem is not None and stem not in stems and stem not in claimed_stems
+        if stem is not None and stem not in stems:
+            stems.append(stem)
+        yield Recording(item.key, item.etag, item.size, item.uploaded, keeps_extension=not free)
 
 
 def child_count(audio_seconds: float, files: int, *, max_instances: int, audio_minutes_per_child: float) -> int:
-    """How many children to start: enough work for each, at most `max_instances`, never more than files.
+    """The number of children: enough work for each, at most `max_instances`, and at most one per file.
 
     Args:
         audio_seconds: Audio of the whole run.
@@ -127,37 +102,51 @@ def child_count(audio_seconds: float, files: int, *, max_instances: int, audio_m
     return max(1, min(wanted, max_instances, files))
 
 
-def shares(
-    groups: Mapping[ModelChoice, Sequence[Recording]], children: int, *, max_instances: int
-) -> list[tuple[ModelChoice, list[Recording]]]:
-    """What each child gets: one model, and recordings for it.
+class Share(NamedTuple):
+    """The recordings of one child, which has one model. The longest is first."""
+
+    choice: ModelChoice
+    table: RecordingTable
+    rows: Sequence[int]
+    """Rows of the table."""
+
+    def recordings(self) -> Iterator[Recording]:
+        """The child's recordings, in the order of its manifest."""
+        return map(self.table.__getitem__, self.rows)
+
+
+def shares(tables: Mapping[ModelChoice, RecordingTable], children: int, *, max_instances: int) -> list[Share]:
+    """Share the recordings out over the children.
 
     Args:
-        groups: The recordings by their model, of each at least one.
+        tables: The recordings by their model, at least one for each.
         children: How many children are wanted. Each model has one at least, so there may be more.
         max_instances: The user's limit.
 
     Raises:
         SettingError: there are more models than `max_instances`.
     """
-    if len(groups) > max_instances:
+    if len(tables) > max_instances:
         raise SettingError(
-            f"The recordings need {len(groups)} models, a child has one, and max_instances is {max_instances}: "
-            f"raise it to {len(groups)} or more, or take one folder at a time with the param prefix."
+            f"The recordings need {len(tables)} models, a child has one, and max_instances is {max_instances}: "
+            f"raise it to {len(tables)} or more, or take one folder at a time with the param prefix."
         )
-    counts = _children_of_each({choice: sum(map(_work, lines)) for choice, lines in groups.items()}, groups, children)
-    return [(choice, share) for choice, lines in groups.items() for share in split(lines, counts[choice])]
+    counts = _children_of_each(tables, children)
+    return [
+        Share(choice, table, rows)
+        for choice, table in tables.items()
+        for rows in split(table.audio_seconds, counts[choice])
+    ]
 
 
-def _children_of_each(
-    work: Mapping[ModelChoice, float], groups: Mapping[ModelChoice, Sequence[Recording]], children: int
-) -> dict[ModelChoice, int]:
-    """A child for each model, and each further one for the model whose children have the most to do."""
-    counts = dict.fromkeys(groups, 1)
+def _children_of_each(tables: Mapping[ModelChoice, RecordingTable], children: int) -> dict[ModelChoice, int]:
+    """Give each model a child, and each further child to the model with the most work per child."""
+    work = {choice: sum(table.audio_seconds) + len(table) * _OVERHEAD_SECONDS for choice, table in tables.items()}
+    counts = dict.fromkeys(tables, 1)
     most = [(-seconds, number, choice) for number, (choice, seconds) in enumerate(work.items())]
     heapq.heapify(most)
-    for _ in range(children - len(groups)):
-        while most and counts[most[0][2]] == len(groups[most[0][2]]):
+    for _ in range(children - len(tables)):
+        while most and counts[most[0][2]] == len(tables[most[0][2]]):
             heapq.heappop(most)
         _, number, choice = most[0]
         counts[choice] += 1
@@ -165,48 +154,47 @@ def _children_of_each(
     return counts
 
 
-def split(lines: Iterable[Recording], children: int) -> list[list[Recording]]:
-    """Share the files out so that the children end at about the same time.
+def split(audio_seconds: Sequence[float], children: int) -> list[array[int]]:
+    """Share recordings out so that the children end at about the same time.
 
-    Largest first onto the least loaded child (Graham's LPT rule: at most 4/3 of the best makespan,
-    doi:10.1137/0117039). Every child gets at least one file if there are as many files as children.
+    Longest first onto the least loaded child (Graham's LPT rule: at most 4/3 of the best makespan,
+    doi:10.1137/0117039). Every child gets at least one recording if there are as many as children.
+
+    Args:
+        audio_seconds: Estimated duration of each recording.
+        children: How many shares to make.
+
+    Returns:
+        The positions of each child's recordings, the longest first.
     """
-    shares: list[list[Recording]] = [[] for _ in range(children)]
+    shares = [array("Q") for _ in range(children)]
     load = [(0.0, child) for child in range(children)]
-    for line in sorted(lines, key=_work, reverse=True):
+    for position in sorted(range(len(audio_seconds)), key=audio_seconds.__getitem__, reverse=True):
         least, child = load[0]
-        shares[child].append(line)
-        heapq.heapreplace(load, (least + _work(line), child))
+        shares[child].append(position)
+        heapq.heapreplace(load, (least + audio_seconds[position] + _OVERHEAD_SECONDS, child))
     return shares
 
 
-def _work(line: Recording) -> float:
-    return audio_seconds(line) + _OVERHEAD_SECONDS
+def audio_seconds(key: str, size: int) -> float:
+    """Estimated duration in seconds of a recording: its size divided by the usual bit rate of its extension."""
+    return size / _BYTES_PER_SECOND.get(layout.extension(key), _WAV_BYTES_PER_SECOND)
 
 
-def audio_seconds(line: Recording) -> float:
-    """Estimated duration of a recording in seconds: its size over its extension's usual bit rate."""
-    return line.source_size / _BYTES_PER_SECOND.get(layout.extension(line.source_key), _WAV_BYTES_PER_SECOND)
+def estimated_usd(audio_seconds: float, children: int, prices: Configuration) -> float:
+    """Estimated cost of the run's containers in US dollars. AWS bills at least a minute per child."""
+    container_seconds = audio_seconds * prices.cpu_seconds_per_audio_second / prices.vcpus_per_child
+    billed = max(container_seconds + children * prices.child_start_seconds, children * 60)
+    return container_usd(billed, prices)
 
 
-def estimated_usd(audio_seconds: float, children: int, settings: Settings) -> float:
-    """Cost of the run's containers in US dollars, before it starts; a minute a child is the least AWS bills."""
-    container_seconds = audio_seconds * settings.cpu_seconds_per_audio_second / settings.vcpus_per_child
-    billed = max(container_seconds + children * settings.child_start_seconds, children * 60)
-    return container_usd(billed, settings)
+def estimated_seconds(shares: Iterable[Share], prices: Configuration) -> float:
+    """How long the job takes if all its children run at once: as long as the child with the most audio."""
+    most = max(sum(map(share.table.audio_seconds.__getitem__, share.rows)) for share in shares)
+    return most * prices.cpu_seconds_per_audio_second / prices.vcpus_per_child + prices.child_start_seconds
 
 
-def container_usd(seconds: float, settings: Settings) -> float:
+def container_usd(seconds: float, prices: Configuration) -> float:
     """Price of that many seconds of a child's container in US dollars."""
-    hourly = (
-        settings.vcpus_per_child * settings.usd_per_vcpu_hour + settings.memory_gb_per_child * settings.usd_per_gb_hour
-    )
+    hourly = prices.vcpus_per_child * prices.usd_per_vcpu_hour + prices.memory_gb_per_child * prices.usd_per_gb_hour
     return seconds / 3600 * hourly
-
-
-def digest(manifests: Iterable[bytes]) -> str:
-    """A short hash of a run's manifests, in order: two plans are the same if their digests are."""
-    total = hashlib.sha256()
-    for body in manifests:
-        total.update(hashlib.sha256(body).digest())
-    return total.hexdigest()[:DIGEST_LENGTH]

@@ -1,3 +1,3 @@
-"""What Airflow, the worker and the stack agree on; needs the standard library alone."""
+"""The definitions that Airflow, the worker and the stack share. They need only the standard library."""
 
 __version__ = "1.0.0"

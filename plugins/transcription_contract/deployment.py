@@ -26,6 +26,7 @@ MAX_CHILDREN = 10_000
 """Largest array job: https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html"""
 
 # CloudWatch metrics that the tasks publish, from which the stack makes alarms and a dashboard.
+METRIC_RUNS = "RunsStarted"
 METRIC_FILES_TRANSCRIBED = "FilesTranscribed"
 METRIC_FILES_REJECTED = "FilesRejected"
 METRIC_FILES_MISSING = "FilesMissing"

@@ -1,9 +1,8 @@
-"""The layout of the bucket: which key means what. Nothing else in the project makes a key."""
+"""The layout of the bucket. Only this module makes keys."""
 
 from __future__ import annotations
 
 import hashlib
-import posixpath
 import re
 
 INPUT = "input/"
@@ -13,6 +12,10 @@ FAILED = "failed/"
 MANIFESTS = "child_job_input/"
 PLAN_LOCK = MANIFESTS + "plan.lock"
 RUNS = "runs/"
+REPORT = "report.json"
+ENTRIES = "entries.jsonl"
+PLAN = "plan.json"
+TOTALS = "totals.json"
 MODELS = "models/"
 
 MAX_KEY_BYTES = 1024
@@ -21,24 +24,27 @@ MAX_KEY_BYTES = 1024
 ERROR_SUFFIX = ".error.json"
 
 EXTRA_FORMATS = ("json", "srt", "vtt")
-"""Output formats beside the plain text."""
+"""Output formats in addition to the plain text."""
 
-# Extensions of containers and codecs that people give to recordings. The name decides whether an
-# object is a recording; the worker then looks at its content.
+# Usual extensions of audio and video files. The name decides whether an object is a recording; the worker then
+# decodes it by its content.
 AUDIO_EXTENSIONS = frozenset(
     f".{name}"
     for names in (
         "3ga aac ac3 aif aifc aiff alaw amr ape au awb caf dss flac gsm m4a m4b m4r mka mp2 mp3 mpga oga ogg opus ra",
         "snd spx tta ulaw voc w64 wav wave weba wma wv",
-        "3gp avi flv m4v mkv mov mp4 mpeg mpg ogv qt rm ts webm wmv",  # video: the worker transcribes its sound
+        "3gp avi flv m4v mkv mov mp4 mpeg mpg ogv qt rm ts webm wmv",  # video: the worker transcribes the audio track
     )
     for name in names.split()
 )
 
+_RESERVED_EXTENSIONS = AUDIO_EXTENSIONS | {f".{name}" for name in EXTRA_FORMATS}
+
 
 def extension(key: str) -> str:
     """The last extension of a key's file name in lower case, with its dot, or an empty string."""
-    return posixpath.splitext(posixpath.basename(key))[1].lower()
+    stem, dot, last = key[key.rfind("/") + 1 :].rpartition(".")
+    return f".{last.lower()}" if dot and stem.strip(".") else ""
 
 
 def is_audio(key: str) -> bool:
@@ -51,14 +57,25 @@ def recording_name(source_key: str) -> str:
     return source_key.partition("/")[2]
 
 
-def stem_key(name: str) -> str:
-    """Transcript key of a recording named without its last extension."""
-    return OUTPUT + posixpath.splitext(name)[0]
+def stem_key(name: str) -> str | None:
+    """Transcript key of a recording without its last extension, which recordings such as `a.mp3` and `a.wav` share.
+
+    None if the shorter name could be that of another recording's transcript or of another format: `a.wav.mp3`
+    without its extension is `a.wav`, and `a.json.wav` without it is `a.json`.
+    """
+    stem = name[: len(name) - len(extension(name))]
+    return None if extension(stem) in _RESERVED_EXTENSIONS else OUTPUT + stem
 
 
 def whole_name_key(name: str) -> str:
-    """Transcript key of a recording named with its extension, where another recording has the shorter one."""
+    """Transcript key of a recording with its extension. No other recording can have the same one."""
     return OUTPUT + name
+
+
+def transcript_keys(name: str) -> tuple[str, ...]:
+    """The possible keys of a recording's transcript, the shorter one first. The metadata name the recording."""
+    stem = stem_key(name)
+    return (whole_name_key(name),) if stem is None else (stem, whole_name_key(name))
 
 
 def format_key(transcript_key: str, output_format: str) -> str:
@@ -67,7 +84,7 @@ def format_key(transcript_key: str, output_format: str) -> str:
 
 
 def processed_key(name: str) -> str:
-    """Key of a recording's audio once its transcript is safe."""
+    """Key of a recording's audio after its transcript is written."""
     return PROCESSED + name
 
 
@@ -77,7 +94,7 @@ def failed_key(name: str) -> str:
 
 
 def error_key(name: str) -> str:
-    """Key of the document that says why a recording could not be transcribed."""
+    """Key of the document with the reason why a recording could not be transcribed."""
     return failed_key(name) + ERROR_SUFFIX
 
 
@@ -101,14 +118,49 @@ def manifest_key(prefix: str, index: int) -> str:
     return f"{prefix}{index}"
 
 
+def child_of_manifest(key: str) -> int:
+    """Array index of the child that a manifest is for."""
+    return int(key.rpartition("/")[2])
+
+
 def run_folder_of_manifest(key: str) -> str:
     """The folder name of the run that a manifest belongs to."""
     return key[len(MANIFESTS) :].partition("/")[0]
 
 
-def report_key(run_id: str) -> str:
-    """Key of the run's report."""
-    return f"{RUNS}{run_folder(run_id)}/report.json"
+def run_prefix(run_id: str) -> str:
+    """Prefix of what a run leaves for its user."""
+    return f"{RUNS}{run_folder(run_id)}/"
+
+
+def plan_key(run_id: str) -> str:
+    """Key of the run's newest plan."""
+    return run_prefix(run_id) + PLAN
+
+
+def totals_key(run_id: str) -> str:
+    """Key of the totals of the whole run, over all its plans."""
+    return run_prefix(run_id) + TOTALS
+
+
+def attempt_prefix(run_id: str, plan_id: str) -> str:
+    """Prefix of what accounts for one plan of a run; a run that is cleared plans again."""
+    return f"{run_prefix(run_id)}{plan_id}/"
+
+
+def report_key(run_id: str, plan_id: str) -> str:
+    """Key of the report: the totals of one plan of a run."""
+    return attempt_prefix(run_id, plan_id) + REPORT
+
+
+def is_report(key: str) -> bool:
+    """Whether the key is one that `report_key` makes."""
+    return key.startswith(RUNS) and key.endswith(f"/{REPORT}")
+
+
+def entries_key(run_id: str, plan_id: str) -> str:
+    """Key of the report's entries, one JSON object per line and planned recording."""
+    return attempt_prefix(run_id, plan_id) + ENTRIES
 
 
 def model_folder(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The choice of a model and scorer, and how a file's bytes show what it is."""
+"""The choice of a model and scorer, and the recognition of model files by their content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 LEAST_BYTES = 1024
 HEAD_BYTES = 4096
 TAIL_BYTES = 64 << 10
-"""How much of a file's start and end `recognise` needs: the directory of a `.pbmm` is at its end."""
+"""The bytes that `recognise` needs from a file's start and end. The directory of a `.pbmm` is at its end."""
 
 NO_SCORER = "none"
 
@@ -29,7 +29,7 @@ class ModelKind(Enum):
 
 
 class FileRole(Enum):
-    """What a file in a model folder is for."""
+    """The role of a file in a model folder."""
 
     MODEL = "model"
     SCORER = "scorer"
@@ -47,13 +47,13 @@ class ModelChoice(NamedTuple):
     """The model and scorer that a child transcribes with."""
 
     model: str | None = None
-    """A built-in name or an `s3://` URL; None: the image's own."""
+    """A built-in name or an `s3://` URL. None means the image's model."""
     scorer: str | None = None
-    """The same, or `none`; None: the model's own, which a model in S3 does not have."""
+    """The same, or `none`. None means the model's scorer; a model in S3 has none."""
 
     @property
     def has_scorer(self) -> bool:
-        """Whether this choice decodes with a scorer."""
+        """Whether this choice uses a scorer."""
         if self.scorer is None:
             return not is_s3_url(self.model or "")
         return not is_no_scorer(self.scorer)
@@ -107,7 +107,7 @@ def recognise(size: int, head: bytes, tail: bytes) -> ModelKind | FileRole | Non
         return FileRole.SCORER
     if head[4:8] == b"TFL3":
         return ModelKind.TFLITE
-    # The directory of a .pbmm names its packages and starts where the file's last eight bytes say.
+    # The directory of a .pbmm names its packages. The file's last eight bytes contain the directory's start.
     if int.from_bytes(tail[-8:], "little") < size and b"memmapped_package://" in tail:
         return ModelKind.PBMM
     if _GRAPH.match(head):

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from . import layout
@@ -55,6 +56,27 @@ class Text:
     def checked(self, value: object) -> Any:
         _require(isinstance(value, str))
         return value or None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment as ISO 8601; without an offset it is UTC, and a date alone is its midnight."""
+
+    allowed = "a time such as 2026-11-20T18:00:00Z"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "date-time"}
+
+    def checked(self, value: object) -> Any:
+        _require(isinstance(value, str))
+        text = str(value).strip()
+        if not text:
+            return None
+        try:
+            moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1] in "zZ" else text)
+        except ValueError:
+            raise _NotAllowed from None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).isoformat()
 
 
 @dataclass(frozen=True)
@@ -326,6 +348,28 @@ class RunOptions(TranscriptionOptions):
         help="Only recordings whose key starts with `input/` + this, for example `calls/2026/`. Empty: everything.",
         section=WHAT,
     )
+    uploaded_from: str | None = _option(
+        Moment(),
+        None,
+        title="Uploaded from",
+        help="Only recordings that were uploaded at this time or later, in UTC. Empty: no limit.",
+        section=WHAT,
+    )
+    uploaded_to: str | None = _option(
+        Moment(),
+        None,
+        title="Uploaded before",
+        help="Only recordings that were uploaded before this time, in UTC. Empty: no limit.",
+        section=WHAT,
+    )
+    again: bool = _option(
+        Flag(),
+        False,
+        title="Again",
+        help="Also recordings that are transcribed already, in place: with another model or other options. "
+        "Combine it with a folder or with the times above.",
+        section=WHAT,
+    )
     dry_run: bool = _option(
         Flag(), False, title="Dry run", help="Plan and estimate only: no job is submitted.", section=WHAT
     )
@@ -344,6 +388,20 @@ class RunOptions(TranscriptionOptions):
         help="Less starts more containers: the run ends sooner, but each start costs money.",
         section=HOW_MUCH,
     )
+    max_usd: float | None = _option(
+        Number(0, 1_000_000),
+        None,
+        title="US dollars at most",
+        help="Upper limit of the estimated cost of the run's containers. Empty: the deployment's limit, if it has one.",
+        section=HOW_MUCH,
+    )
+    above_max_usd: str = _option(
+        Choice(("refuse", "cut")),
+        "refuse",
+        title="Above that limit",
+        help="`refuse`: nothing is started. `cut`: the run takes what fits, the oldest uploads first; the rest waits.",
+        section=HOW_MUCH,
+    )
     model: str | None = _option(
         Text(),
         None,
@@ -359,6 +417,12 @@ class RunOptions(TranscriptionOptions):
         help="`s3://…`, a built-in model's name, or `none`. Empty: the model's own.",
         section=MODEL,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        start, end = self.uploaded_from, self.uploaded_to
+        if start and end and datetime.fromisoformat(start) >= datetime.fromisoformat(end):
+            raise OptionError(f"uploaded_from is {start}, which is not before uploaded_to, {end}; exchange them")
 
     @property
     def model_choice(self) -> ModelChoice:

@@ -1,4 +1,4 @@
-"""The parts of the benchmarks that count and do not time."""
+"""The parts of the benchmarks that do not measure time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import pytest
 from benchmark import rounds, s3_server, simulation
 from benchmark.ways import Outcome
 from fine_tuning.word_errors import word_error_rate, word_errors
-from transcription import planning
 
 
 @pytest.mark.parametrize(
-    ("heard", "errors"),
+    ("transcript", "errors"),
     [
         ("press one now", 0),
         ("press now", 1),
@@ -21,11 +20,11 @@ from transcription import planning
         ("now one press", 2),
     ],
 )
-def test_a_word_too_many_too_few_or_wrong_is_one_error(heard: str, errors: int) -> None:
-    assert word_errors("press one now", heard) == errors
+def test_an_extra_a_missing_and_a_wrong_word_are_one_error_each(transcript: str, errors: int) -> None:
+    assert word_errors("press one now", transcript) == errors
 
 
-def test_the_rate_weighs_every_word_alike() -> None:
+def test_the_word_error_rate_weighs_every_word_equally() -> None:
     assert word_error_rate([("one", "two"), ("one two three", "one two three")]) == 0.25
 
 
@@ -33,29 +32,29 @@ def run(wall: float, **texts: str) -> Outcome:
     return Outcome(wall=wall, cpu=wall, peak_mb=0, first=0, texts=texts)
 
 
-def test_every_other_round_runs_backwards() -> None:
+def test_every_second_round_runs_in_reverse_order() -> None:
     order: list[str] = []
 
-    def noting(name: str) -> Outcome:
+    def recorded(name: str) -> Outcome:
         order.append(name)
         return run(1)
 
-    found = rounds.in_turns(3, {name: lambda name=name: noting(name) for name in "abc"})  # type: ignore[misc]
+    found = rounds.in_turns(3, {name: lambda name=name: recorded(name) for name in "abc"})  # type: ignore[misc]
     assert "".join(order) == "abccbaabc"
     assert {name: len(runs) for name, runs in found.items()} == {"a": 3, "b": 3, "c": 3}
 
 
-def test_a_ratio_is_of_one_round_so_a_machine_that_slows_down_does_not_change_it() -> None:
+def test_a_ratio_compares_runs_of_one_round_so_a_slower_machine_does_not_change_it() -> None:
     found = {"worker": [run(10), run(30), run(20)], "original's way": [run(20), run(60), run(50)]}
     assert rounds.speed_up(found, "worker", "original's way") == 2
     assert rounds.paired(found, "worker", "original's way", rounds.cpu) == 0.5
 
 
-def test_texts_are_the_same_if_all_their_words_are() -> None:
+def test_texts_are_the_same_if_all_their_words_are_the_same() -> None:
     assert rounds.same_texts(run(1, a="press  one", b="press two"), run(1, a="press one", b="press to")) == 1
 
 
-def test_the_rows_of_several_rounds_are_one_row_a_setting_with_its_median_cost() -> None:
+def test_the_rows_of_several_rounds_become_one_row_per_setting_with_the_median_cost() -> None:
     costs = [(0.1, 0.5), (0.3, 0.4), (0.2, 0.9)]
     rows = [
         [{"beam": beam, "rtf": rtf, "same": 1} for beam, rtf in zip((100, 500), each, strict=True)] for each in costs
@@ -63,7 +62,7 @@ def test_the_rows_of_several_rounds_are_one_row_a_setting_with_its_median_cost()
     assert rounds.medians(rows) == [{"beam": 100, "rtf": 0.2, "same": 1}, {"beam": 500, "rtf": 0.5, "same": 1}]
 
 
-def test_the_server_keeps_to_the_conditions_of_a_call() -> None:
+def test_the_s3_server_checks_the_conditions_of_a_request() -> None:
     etag = s3_server.answer("PUT", "/b/k", {"x-amz-meta-a": "1"}, b"sound").headers["ETag"]
     assert s3_server.answer("GET", "/b/k", {"if-match": etag}, b"").body == b"sound"
     assert s3_server.answer("GET", "/b/k", {"if-match": '"other"'}, b"").status == 412
@@ -74,7 +73,7 @@ def test_the_server_keeps_to_the_conditions_of_a_call() -> None:
     assert s3_server.answer("GET", "/b/k", {}, b"").status == 404
 
 
-def test_a_container_is_billed_its_start_and_its_work_and_a_minute_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_is_billed_for_start_and_work_and_for_one_minute_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulation, "RECLAIMS_PER_HOUR", 1e-9)
     makespan, vcpu_seconds = simulation.billed([[100.0, 50.0]], load=0)
     assert makespan == 150 + simulation.START
@@ -83,21 +82,21 @@ def test_a_container_is_billed_its_start_and_its_work_and_a_minute_at_least(monk
     assert simulation.billed([[1.0]], load=0) == (11, 2 * simulation.MIN_BILLED)
 
 
-def test_what_a_reclaimed_container_had_finished_is_not_paid_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulation, "RECLAIMS_PER_HOUR", 6.0)  # each ten minutes
+def test_files_that_a_reclaimed_container_had_finished_are_not_billed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "RECLAIMS_PER_HOUR", 6.0)  # one every ten minutes
     work = [[30.0] * 400]
     _, vcpu_seconds = simulation.billed(work, load=0)
     assert 2 * sum(work[0]) < vcpu_seconds < 1.3 * 2 * sum(work[0])
 
 
-def test_the_plan_is_never_behind_a_split_by_count() -> None:
+def test_the_plan_is_faster_and_cheaper_than_a_split_by_count() -> None:
     results = [result for result in simulation.results(quick=True) if result.files == 1_000]
     plan, by_count = (next(r for r in results if r.children == 20 and r.way.startswith(way)) for way in ("plan", "by"))
     assert plan.makespan < by_count.makespan
     assert plan.billed < by_count.billed
 
 
-def test_the_simulated_recordings_are_as_uneven_as_real_ones() -> None:
-    seconds = sorted(map(planning.audio_seconds, simulation.recordings(1_000)))
+def test_the_simulated_recordings_have_realistic_durations() -> None:
+    seconds = sorted(simulation.audio_seconds(1_000))
     assert 30 < seconds[500] < 90
     assert seconds[-1] > 600

@@ -1,4 +1,4 @@
-"""Every run option has one declaration, which the form, the plan and the worker check by."""
+"""Every run option has one declaration. The form, the plan and the worker check values with it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from transcription_contract.model_files import IMAGE_MODEL, ModelChoice
 from transcription_contract.run_options import OptionError, RunOptions, TranscriptionOptions, parse
 
 
-def test_nothing_given_gives_every_default() -> None:
+def test_without_values_every_option_has_its_default() -> None:
     assert parse(RunOptions, {}) == RunOptions()
     assert parse(RunOptions, {option.name: None for option in run_options.options(RunOptions)}) == RunOptions()
 
 
-def test_every_allowed_value_is_taken_in_the_form_that_the_pipeline_works_with() -> None:
+def test_every_allowed_value_is_accepted_and_normalised() -> None:
     found = parse(
         RunOptions,
         {
@@ -68,14 +68,33 @@ def test_every_allowed_value_is_taken_in_the_form_that_the_pipeline_works_with()
         ({"dry_run": "perhaps"}, "true or false"),
         ({"max_instances": 10_001}, "from 1 to 10000"),
         ({"model": 7}, "a text"),
+        ({"uploaded_from": "yesterday"}, "such as 2026-11-20T18:00:00Z"),
+        ({"uploaded_to": 7}, "such as 2026-11-20T18:00:00Z"),
+        ({"uploaded_from": "2026-11-20", "uploaded_to": "2026-11-20T01:00+01:00"}, "is not before uploaded_to"),
         ({"modell": "x"}, "no option 'modell'. Did you mean 'model'"),
-        ({"zzz": 1}, "no option 'zzz'. The options are alternatives, "),
+        ({"zzz": 1}, "no option 'zzz'. The options are above_max_usd, "),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_name_and_what_is_allowed(given: dict[str, Any], reason: str) -> None:
+def test_the_error_for_an_invalid_value_names_the_option_and_the_allowed_values(
+    given: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(OptionError) as caught:
         parse(RunOptions, given)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-20", "2026-11-20T00:00:00+00:00"),
+        (" 2026-11-20T18:00 ", "2026-11-20T18:00:00+00:00"),
+        ("2026-11-20T18:00:00.000Z", "2026-11-20T18:00:00+00:00"),
+        ("2026-11-20T18:00:00+01:00", "2026-11-20T18:00:00+01:00"),
+        ("", None),
+    ],
+)
+def test_a_time_without_an_offset_is_utc_and_a_date_is_its_midnight(text: str, moment: str | None) -> None:
+    assert parse(RunOptions, {"uploaded_from": text}).uploaded_from == moment
 
 
 def test_an_option_that_weighs_a_scorer_needs_one() -> None:
@@ -91,6 +110,7 @@ def test_an_option_that_weighs_a_scorer_needs_one() -> None:
 VALUES = {
     run_options.Flag: st.booleans(),
     run_options.Text: st.text(),
+    run_options.Moment: st.one_of(st.datetimes().map(str), st.text(max_size=30)),
     run_options.Whole: st.integers(-1, 10_001),
     run_options.Number: st.floats(-11, 11),
     run_options.Choice: st.sampled_from(["mixed", "separate", "left"]),
@@ -99,9 +119,9 @@ VALUES = {
 }
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine, too
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.fixed_dictionaries({}, optional={o.name: VALUES[type(o.type)] for o in run_options.options(RunOptions)}))
-def test_what_a_run_accepts_reaches_the_worker_as_it_is(values: dict[str, Any]) -> None:
+def test_accepted_values_reach_the_worker_unchanged(values: dict[str, Any]) -> None:
     try:
         of_run = parse(RunOptions, values)
     except OptionError:
@@ -110,7 +130,7 @@ def test_what_a_run_accepts_reaches_the_worker_as_it_is(values: dict[str, Any]) 
     assert of_worker.to_json() == of_run.to_json()
 
 
-def test_every_option_says_what_it_is_for() -> None:
+def test_every_option_has_a_description() -> None:
     for option in run_options.options(RunOptions):
         assert option.title
         assert option.help

@@ -1,4 +1,4 @@
-"""The deployed template with workers that faults can be brought upon."""
+"""Fixtures: the deployed template, and workers with injected faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> FaultyWorkers:
 
 
 def without_content(key: Any, _memo: object) -> Any:
-    """What a listing needs of moto's object."""
+    """A copy of moto's object without content, which is enough for a listing."""
     listed = object.__new__(type(key))
     listed.__dict__.update(key.__dict__, _etag=key.etag.strip('"'), _value_buffer=io.BytesIO(), multipart=None)
     return listed
@@ -30,7 +30,7 @@ def aws(workers: FaultyWorkers) -> Iterator[Any]:
 
     from local_aws import server
 
-    # To list versions, moto 5.2.5 copies all that the bucket holds, contents too: gigabytes over a round.
+    # moto 5.2.5 copies the content of every object to list versions. That would be gigabytes in each round.
     FakeKey.__deepcopy__ = without_content
     with server.running(workers, slots=3, stop_timeout=2) as running:
         yield running
@@ -38,7 +38,7 @@ def aws(workers: FaultyWorkers) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def deployed(aws: Any, stack: Any) -> Iterator[Any]:
-    """This process as a task of the deployed environment, for as long as a module's tests."""
+    """Set the environment variables of a deployed task for the tests of a module."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in aws.environment.items():
             patch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Workers that faults can be brought upon: at their S3 calls, in their processes, on their machine."""
+"""Workers for fault injection: faults at S3 calls, in processes and on the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.worker.proxy import Call, Proxy, Reset, proxied
 HOOK = Path(__file__).parent / "hook"
 
 MANIFEST = "manifest GET"
-GOOD_STEPS = (
+TRANSCRIBED_STEPS = (
     MANIFEST,
     "transcript HEAD",
     "source GET",
@@ -26,113 +26,118 @@ GOOD_STEPS = (
     "copy to processed/",
     "source DELETE",
 )
-BAD_STEPS = ("source HEAD", "reason PUT", "copy to failed/", "rejected DELETE")
+REJECTED_STEPS = ("source HEAD", "reason PUT", "copy to failed/", "rejected DELETE")
 READS = (MANIFEST, "source GET")
 
 
 def step_of(call: Call) -> tuple[str, str]:
-    """What a call is in a recording's life, and the stem of the recording's name."""
-    place, _, name = call.key.partition("/")
+    """The step of the recording that a call belongs to, and the stem of the recording's name."""
+    folder, _, name = call.key.partition("/")
     stem = name.split(".")[0]
     if call.is_copy:
-        return f"copy to {place}/", stem
-    if (call.method, place) == ("PUT", "output"):
+        return f"copy to {folder}/", stem
+    if (call.method, folder) == ("PUT", "output"):
         return ("JSON PUT" if name.endswith(".json") else "transcript PUT"), stem
-    things = {"child_job_input": "manifest", "output": "transcript", "input": "source", "failed": "reason"}
-    return f"{things.get(place, place)} {call.method}", stem
+    objects = {"child_job_input": "manifest", "output": "transcript", "input": "source", "failed": "reason"}
+    return f"{objects.get(folder, folder)} {call.method}", stem
 
 
 @dataclass
 class WireFault:
-    """Something that happens when a recording is at a step.
+    """A fault at the S3 call of a step.
 
     Args:
-        stem: the recording's; None: any.
-        deed: runs then; may return a status to answer, or raise Reset.
-        after: when the server has done what was asked, not before.
-        short, slow: the body breaks off, or comes in drops.
+        step: the step, one of TRANSCRIBED_STEPS or REJECTED_STEPS.
+        stem: the stem of the recording's name. None means any recording.
+        action: the function that makes the fault. It may return an HTTP status as the response, or raise Reset.
+        after: call `action` after the server has executed the request, not before.
+        truncate: truncate the response's body.
+        slow: send the response's body slowly.
+        times: maximum number of faults.
+        triggered: number of faults so far.
     """
 
     step: str
     stem: str | None
-    deed: Callable[[], int | None] = lambda: None
+    action: Callable[[], int | None] = lambda: None
     after: bool = False
-    short: bool = False
+    truncate: bool = False
     slow: bool = False
     times: int = 1
-    happened: int = 0
+    triggered: int = 0
 
     def matches(self, call: Call) -> bool:
         step, stem = step_of(call)
-        wanted = "source DELETE" if self.step == "rejected DELETE" else self.step
-        return step == wanted and self.stem in (None, stem)
+        expected = "source DELETE" if self.step == "rejected DELETE" else self.step
+        return step == expected and self.stem in (None, stem)
 
-    def happens_at(self, call: Call) -> bool:
-        if self.happened >= self.times or not self.matches(call):
+    def trigger(self, call: Call) -> bool:
+        """Whether the fault happens at this call. Count it if so."""
+        if self.triggered >= self.times or not self.matches(call):
             return False
-        self.happened += 1
+        self.triggered += 1
         return True
 
 
 @dataclass
 class Worker:
-    """The containers of one run, and what is to happen to them."""
+    """The containers of one run and their faults."""
 
     address: str
     folder: Path
     wire: list[WireFault] = field(default_factory=list)
     hook: dict[str, Any] | None = None
-    shell: str = ""  # runs before the worker, as its limits
+    shell: str = ""  # shell commands before the worker's start, such as `ulimit`
     attempts: int = 0
 
-    def kill(self, blow: signal.Signals) -> None:
-        """Send a signal to the container that runs."""
-        os.kill(int((self.folder / "pid").read_text()), blow)
+    def kill(self, signum: signal.Signals) -> None:
+        """Send a signal to the running container."""
+        os.kill(int((self.folder / "pid").read_text()), signum)
 
-    def killing(self, blow: signal.Signals) -> Callable[[], int | None]:
-        def deed() -> None:
-            self.kill(blow)
-            if blow == signal.SIGKILL:
+    def killing(self, signum: signal.Signals) -> Callable[[], int | None]:
+        def kill() -> None:
+            self.kill(signum)
+            if signum == signal.SIGKILL:
                 raise Reset
 
-        return deed
+        return kill
 
-    def crash(self, function: str, deed: str, size: int, times: int) -> None:
-        """Let `engine` or `decoder` fail at the recording of that size, so many times."""
-        counted = self.folder / "deeds"
-        counted.mkdir()
-        self.hook = {"function": function, "deed": deed, "size": size, "times": times, "folder": str(counted)}
+    def crash(self, function: str, failure: str, size: int, times: int) -> None:
+        """Make `engine` or `decoder` fail `times` times at the recording of `size` bytes."""
+        counter = self.folder / "failures"
+        counter.mkdir()
+        self.hook = {"function": function, "failure": failure, "size": size, "times": times, "folder": str(counter)}
 
-    def happened(self) -> bool:
-        """Whether everything that was to happen did."""
+    def triggered(self) -> bool:
+        """Whether all faults have happened."""
         hooked = not self.hook or len(list(Path(self.hook["folder"]).iterdir())) == self.hook["times"]
-        return hooked and all(fault.happened for fault in self.wire)
+        return hooked and all(fault.triggered for fault in self.wire)
 
-    def calm(self) -> None:
-        """Let nothing happen any more."""
+    def remove_faults(self) -> None:
+        """Remove all faults."""
         self.wire.clear()
         self.hook, self.shell = None, ""
 
     def attach(self, proxy: Proxy) -> None:
         def before(call: Call) -> int | None:
             for fault in self.wire:
-                if not (fault.after or fault.short or fault.slow) and fault.happens_at(call):
-                    return fault.deed()
+                if not (fault.after or fault.truncate or fault.slow) and fault.trigger(call):
+                    return fault.action()
             return None
 
         def after(call: Call) -> None:
             for fault in self.wire:
-                if fault.after and fault.happens_at(call):
-                    fault.deed()
+                if fault.after and fault.trigger(call):
+                    fault.action()
 
         proxy.before, proxy.after = before, after
-        proxy.short = lambda call: any(fault.short and fault.happens_at(call) for fault in self.wire)
-        proxy.slow = lambda call: any(fault.slow and fault.happens_at(call) for fault in self.wire)
+        proxy.truncate = lambda call: any(fault.truncate and fault.trigger(call) for fault in self.wire)
+        proxy.slow = lambda call: any(fault.slow and fault.trigger(call) for fault in self.wire)
 
 
 @dataclass(frozen=True)
 class FaultyWorkers(WorkerProcess):
-    """The worker as a process, by its run's manifests the one that something is to happen to."""
+    """Runs the worker as a process. A worker whose manifest prefix is in `by_prefix` gets that entry's faults."""
 
     folder: Path = field(kw_only=True)
     by_prefix: dict[str, Worker] = field(default_factory=dict)
@@ -155,8 +160,8 @@ class FaultyWorkers(WorkerProcess):
         return ["/bin/sh", "-c", script, *arguments], variables
 
     @contextmanager
-    def of_run(self, manifest_prefix: str, target: str) -> Iterator[Worker]:
-        """The worker of a run, behind a proxy of its own."""
+    def for_run(self, manifest_prefix: str, target: str) -> Iterator[Worker]:
+        """The worker of a run, with a separate proxy."""
         folder = self.folder / manifest_prefix.replace("/", "-")
         folder.mkdir()
         with proxied(target) as (proxy, address):

@@ -1,8 +1,9 @@
-"""Every fault at every step of a recording's life: nothing is lost, nothing done twice, no job doubled.
+"""Every fault at every step of a recording: no recording is lost or transcribed twice, and no run has two jobs.
 
-All runs are planned first and share the machine, each with its own folder of recordings and its own fault. FAULT_ROUNDS
-repeats everything, FAULT_ONLY takes those whose names start so, FAULT_TABLES=1 writes the tables of docs/faults.md and
-README.md.
+The tests plan all runs first. The runs share the machine. Each has a separate folder of recordings and a separate
+fault.
+FAULT_ROUNDS is the number of rounds. FAULT_ONLY selects the faults whose names start with its value. FAULT_TABLES=1
+writes the tables of docs/faults.md and README.md.
 """
 
 from __future__ import annotations
@@ -18,33 +19,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
-from tests.faults.injection import BAD_STEPS, MANIFEST, READS, FaultyWorkers, WireFault, Worker
+from tests.faults.injection import MANIFEST, READS, REJECTED_STEPS, FaultyWorkers, WireFault, Worker
 from tests.faults.ledger import Ledger
 from tests.faults.runs import Run, wait_for_all
-from tests.faults.trials import DECODER, DISK, ENGINE, LIFE, Trial, summary, table, write
+from tests.faults.trials import DECODER, DISK, ENGINE, S3_STEPS, Trial, summary, table, write
 from tests.worker.harness import SHORT, TEXTS, recording
 from tests.worker.proxy import Reset
-from transcription.errors import FilesMissing, ManifestUnreadable, PlanMissing
 
 PROJECT = Path(__file__).parents[2]
-DEADLINE = 900  # seconds for all runs of a round, which on a busy machine is no hurry
+DEADLINE = 900  # seconds for all runs of a round; long enough for a busy machine
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
-BYSTANDER = "vm-leavemsg.wav"
-OTHER = "conf-otherinparty.wav"
-NO_RECORDING = b"Dear Sir or Madam, please find attached the recording.\n"
+UNAFFECTED = "vm-leavemsg.wav"
+REPLACEMENT = "conf-otherinparty.wav"
+NOT_AUDIO = b"Dear Sir or Madam, please find attached the recording.\n"
 ALWAYS = 1_000_000
+DENIED = "S3 denies access (403)"
 
 
 @dataclass
 class Scenario:
-    """A run, what is to happen to its worker, and how its job is to end."""
+    """A run, the faults of its worker, and the expected exit codes of its job."""
 
     run: Run
     worker: Worker
     trials: list[Trial]
-    codes: list[int]  # of the attempts of each of its children
-    tamper: Callable[[], None] = lambda: None
+    codes: list[int]  # expected exit codes of each child's attempts
     children: int = 1
     files: int = 0
     first_codes: list[int] = field(default_factory=list)
@@ -52,71 +53,77 @@ class Scenario:
     planned_again: int = 0
 
 
-class Stage:
-    """Sets scenarios up."""
+class ScenarioBuilder:
+    """Creates the scenarios of one round."""
 
-    def __init__(self, aws: Any, workers: FaultyWorkers, ledger: Ledger, open_proxies: ExitStack, name: str) -> None:
-        self.aws, self.workers, self.ledger, self.open, self.name = aws, workers, ledger, open_proxies, name
+    def __init__(self, aws: Any, workers: FaultyWorkers, ledger: Ledger, proxies: ExitStack, name: str) -> None:
+        self.aws, self.workers, self.ledger, self.proxies, self.name = aws, workers, ledger, proxies, name
         self.scenarios: list[Scenario] = []
 
     def scenario(self, codes: list[int], **params: Any) -> tuple[Scenario, str]:
         folder = f"{self.name}run{len(self.scenarios)}/"
         run = Run(self.aws, folder[:-1], prefix=folder, output_formats=["json"], **params)
-        worker = self.open.enter_context(self.workers.of_run(run.manifest_prefix, self.aws.endpoint))
+        worker = self.proxies.enter_context(self.workers.for_run(run.manifest_prefix, self.aws.endpoint))
         self.scenarios.append(Scenario(run, worker, [], codes))
         return self.scenarios[-1], folder
 
-    def victim(self, folder: str, step: str, number: int = 0) -> str:
-        """Put a recording that reaches the step: one that is rejected, if only such ones do."""
-        name = f"{folder}{'bad' if step in BAD_STEPS else 'good'}{number}.wav"
-        if step in BAD_STEPS:
-            self.ledger.put(name, NO_RECORDING * (number + 1), None)
+    def upload_target(self, folder: str, step: str, number: int = 0) -> str:
+        """Upload a recording that reaches the step. For steps of rejected recordings, it is not audio."""
+        name = f"{folder}{'bad' if step in REJECTED_STEPS else 'good'}{number}.wav"
+        if step in REJECTED_STEPS:
+            self.ledger.put(name, NOT_AUDIO * (number + 1), None)
         else:
             self.ledger.put(name, recording(), TEXTS[SHORT])
         return name
 
-    def alone(self, fault: str, step: str, codes: list[int], **ends: Any) -> tuple[Scenario, str]:
-        """A scenario with one victim and one recording beside it."""
+    def with_one_fault(self, fault: str, step: str, codes: list[int], **expected: Any) -> tuple[Scenario, str]:
+        """Create a scenario with one affected and one unaffected recording."""
         scenario, folder = self.scenario(codes)
-        name = self.victim(folder, step)
-        self.ledger.put(f"{folder}beside.wav", recording(BYSTANDER), TEXTS[BYSTANDER])
-        place = {"ends": ("failed",)} if step in BAD_STEPS else {}
-        scenario.trials.append(Trial(fault, step, [name, f"{folder}beside.wav"], **{**place, **ends}))
+        name = self.upload_target(folder, step)
+        unaffected = f"{folder}unaffected.wav"
+        normal = {"expected_folders": normal_end(step)}
+        self.ledger.put(unaffected, recording(UNAFFECTED), TEXTS[UNAFFECTED])
+        scenario.trials.append(Trial(fault, step, [name, unaffected], **{**normal, **expected}))
         return scenario, name
+
+
+def normal_end(step: str) -> tuple[str, ...]:
+    """The final folder of a recording that reaches the step, without a fault."""
+    return ("failed",) if step in REJECTED_STEPS else ("processed",)
 
 
 def stem(name: str) -> str:
     return name.split(".")[0]
 
 
-def wire_fault(step: str, name: str, deed: Callable[[], int | None], **more: Any) -> WireFault:
-    return WireFault(step, None if step == MANIFEST else stem(name), deed, **more)
+def wire_fault(step: str, name: str, action: Callable[[], int | None], **options: Any) -> WireFault:
+    return WireFault(step, None if step == MANIFEST else stem(name), action, **options)
 
 
-def set_signals(stage: Stage, round_: int) -> None:
-    """The child gets a signal at every step: before it is done or after, and while the decoder or an engine works."""
-    for blow, code in ((signal.SIGTERM, 75), (signal.SIGKILL, 137)):
-        for number, step in enumerate(LIFE):
-            scenario, name = stage.alone(blow.name, step, [code, 0])
-            after = (round_ + number + (blow == signal.SIGKILL)) % 2 == 1
-            scenario.worker.wire.append(wire_fault(step, name, killing(scenario.worker, blow), after=after))
+def add_signals(builder: ScenarioBuilder, round_: int) -> None:
+    """The worker gets a signal at every step, before or after the call, and while the decoder or an engine works."""
+    for signum, code in ((signal.SIGTERM, 75), (signal.SIGKILL, 137)):
+        for number, step in enumerate(S3_STEPS):
+            scenario, name = builder.with_one_fault(signum.name, step, [code, 0])
+            after = (round_ + number + (signum == signal.SIGKILL)) % 2 == 1
+            scenario.worker.wire.append(wire_fault(step, name, killing(scenario.worker, signum), after=after))
         for function in (DECODER, ENGINE):
-            scenario, _ = stage.alone(blow.name, function, [code, 0])
-            scenario.worker.crash(function, f"{blow.name} to the child", len(recording()), 1)
+            scenario, _ = builder.with_one_fault(signum.name, function, [code, 0])
+            scenario.worker.crash(function, f"{signum.name} to the worker", len(recording()), 1)
 
 
-def killing(worker: Worker, blow: signal.Signals) -> Callable[[], None]:
-    def deed() -> None:
-        worker.kill(blow)
-        if blow == signal.SIGKILL:
+def killing(worker: Worker, signum: signal.Signals) -> Callable[[], None]:
+    def kill() -> None:
+        worker.kill(signum)
+        if signum == signal.SIGKILL:
             raise Reset
-        time.sleep(0.3)  # the worker learns of it before it gets its answer
+        time.sleep(0.3)  # the worker handles the signal before it gets the response
 
-    return deed
+    return kill
 
 
 CRASHES = [
-    # what happens, where, by what deed, how often, exit codes, where the recording ends
+    # fault, process, failure, number of times, exit codes, the recording's final folder, reason code
     ("engine crash", ENGINE, "SIGSEGV", 1, [0], "processed", ""),
     ("engine crash, twice", ENGINE, "SIGSEGV", 2, [0], "failed", "engine-crash"),
     ("engine abort, twice", ENGINE, "SIGABRT", 2, [0], "failed", "engine-crash"),
@@ -126,37 +133,37 @@ CRASHES = [
     ("decoder crash, twice", DECODER, "SIGSEGV", 2, [0], "failed", "undecodable"),
     ("out-of-memory kill", DECODER, "SIGKILL", 1, [0], "processed", ""),
     ("out-of-memory kill, twice", DECODER, "SIGKILL", 2, [75, 0], "processed", ""),
-    ("too much memory for one file", DECODER, "memory", 1, [0], "failed", "undecodable"),
+    ("memory limit", DECODER, "memory", 1, [0], "failed", "undecodable"),
 ]
 
 
-def set_crashes(stage: Stage) -> None:
-    for fault, function, deed, times, codes, end, code in CRASHES:
-        scenario, _ = stage.alone(fault, function, codes, ends=(end,), code=code)
-        scenario.worker.crash(function, deed, len(recording()), times)
-    scenario, name = stage.alone("idle processes killed", "source GET", [0])
+def add_crashes(builder: ScenarioBuilder) -> None:
+    for fault, function, failure, times, codes, final_folder, code in CRASHES:
+        scenario, _ = builder.with_one_fault(fault, function, codes, expected_folders=(final_folder,), code=code)
+        scenario.worker.crash(function, failure, len(recording()), times)
+    scenario, name = builder.with_one_fault("idle processes killed", "source GET", [0])
     scenario.worker.wire.append(wire_fault("source GET", name, killing_children(scenario.worker)))
 
 
 def killing_children(worker: Worker) -> Callable[[], None]:
-    def deed() -> None:
+    def kill() -> None:
         pid = (worker.folder / "pid").read_text().strip()
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
 
-    return deed
+    return kill
 
 
-def set_disk_full(stage: Stage) -> None:
-    scenario, folder = stage.scenario([75, 75, 75])
+def add_full_disk(builder: ScenarioBuilder) -> None:
+    scenario, folder = builder.scenario([75, 75, 75])
     name = f"{folder}large.wav"
-    stage.ledger.put(name, large(recording()), TEXTS[SHORT])
+    builder.ledger.put(name, large(recording()), TEXTS[SHORT])
     scenario.worker.shell = "ulimit -f 2000;"
     scenario.trials.append(Trial("disk full", DISK, [name]))
 
 
 def large(wav: bytes) -> bytes:
-    """The same words at 48 kHz in two channels, and silence, so that it is too large for memory."""
+    """The same speech at 48 kHz with two channels, and silence. It is so large that the worker writes it to disk."""
     samples = b"".join(wav[at : at + 2] * 6 for at in range(44, len(wav) - 1, 2)) + bytes(9 << 20)
     rate = 48_000
     header = wav[:22] + (2).to_bytes(2, "little") + rate.to_bytes(4, "little") + (rate * 4).to_bytes(4, "little")
@@ -164,22 +171,26 @@ def large(wav: bytes) -> bytes:
     return header[:4] + (len(samples) + 36).to_bytes(4, "little") + header[8:] + samples
 
 
-def set_manifests(stage: Stage) -> None:
-    s3, bucket = stage.ledger.s3, stage.ledger.bucket
+def add_unusable_manifests(builder: ScenarioBuilder) -> None:
+    s3, bucket = builder.ledger.s3, builder.ledger.bucket
     for fault, body in (
         ("manifest missing", None),
         ("manifest malformed", b"input/a.wav input/b.wav\n"),
-        ("manifest of another schema", b'{"schema": 2}\n{"source": "input/a.wav"}\n'),
+        ("unsupported manifest schema", b'{"schema": 2}\n{"source": "input/a.wav"}\n'),
     ):
-        scenario, _ = stage.alone(fault, MANIFEST, [78])
-        key = f"{scenario.run.manifest_prefix}0"
-        scenario.tamper = tampering(s3, bucket, key, body)
+        scenario, name = builder.with_one_fault(fault, MANIFEST, [78])
+        tamper = tampering(s3, bucket, f"{scenario.run.manifest_prefix}0", body)
+        scenario.worker.wire.append(wire_fault(MANIFEST, name, tamper))
 
 
 def tampering(s3: Any, bucket: str, key: str, body: bytes | None) -> Callable[[], None]:
-    if body is None:
-        return lambda: s3.delete_object(Bucket=bucket, Key=key)
-    return lambda: s3.put_object(Bucket=bucket, Key=key, Body=body)
+    def tamper() -> None:
+        if body is None:
+            s3.delete_object(Bucket=bucket, Key=key)
+        else:
+            s3.put_object(Bucket=bucket, Key=key, Body=body)
+
+    return tamper
 
 
 def reset() -> None:
@@ -187,151 +198,162 @@ def reset() -> None:
 
 
 NETWORK: dict[str, dict[str, Any]] = {
-    "S3 500": {"deed": lambda: 500},
-    "S3 503 (throttled)": {"deed": lambda: 503},
-    "connection reset": {"deed": reset},
-    "answer lost": {"deed": reset, "after": True},
+    "S3 500": {"action": lambda: 500},
+    "S3 503 (throttled)": {"action": lambda: 503},
+    "connection reset": {"action": reset},
+    "response lost": {"action": reset, "after": True},
 }
-READING: dict[str, dict[str, Any]] = {"truncated read": {"short": True}, "slow read": {"slow": True}}
+READING: dict[str, dict[str, Any]] = {"truncated read": {"truncate": True}, "slow read": {"slow": True}}
 
 
-def set_network(stage: Stage) -> None:
-    """All at once, each fault at a recording of its own; the manifest is read once a run."""
-    scenario, folder = stage.scenario([0], audio_minutes_per_child=1, max_instances=3)
+def add_network_faults(builder: ScenarioBuilder) -> None:
+    """One run has all network faults, each at a separate recording. Faults at the manifest need separate runs."""
+    scenario, folder = builder.scenario([0], audio_minutes_per_child=1, max_instances=3)
     number = 0
-    for fault, what in {**NETWORK, **READING}.items():
-        for step in LIFE if fault in NETWORK else READS:
+    for fault, options in {**NETWORK, **READING}.items():
+        for step in S3_STEPS if fault in NETWORK else READS:
             if step == MANIFEST:
-                own, name = stage.alone(fault, step, [0])
-                own.worker.wire.append(wire_fault(step, name, **{"deed": reset, **what}))
+                separate, name = builder.with_one_fault(fault, step, [0])
+                separate.worker.wire.append(wire_fault(step, name, **{"action": reset, **options}))
                 continue
             number += 1
-            name = stage.victim(folder, step, number)
-            scenario.worker.wire.append(wire_fault(step, name, **{"deed": reset, **what}))
-            scenario.trials.append(Trial(fault, step, [name], ("failed",) if step in BAD_STEPS else ("processed",)))
+            name = builder.upload_target(folder, step, number)
+            scenario.worker.wire.append(wire_fault(step, name, **{"action": reset, **options}))
+            scenario.trials.append(Trial(fault, step, [name], normal_end(step)))
 
 
-def set_owners(stage: Stage) -> None:
-    """The owner replaces or deletes a recording, right before a step is done and right after it."""
-    scenario, folder = stage.scenario([0], audio_minutes_per_child=1, max_instances=2)
-    cases = product(LIFE[1:], (("source replaced", replace), ("source deleted", remove)), (False, True))
-    for number, (step, (fault, deed), after) in enumerate(cases):
-        name = stage.victim(folder, step, number)
-        scenario.worker.wire.append(wire_fault(step, name, deed(stage.ledger, name), after=after))
-        ends = ("processed",) if deed is replace else ("", "processed", "failed")
-        scenario.trials.append(Trial(fault, step, [name], ends))
+def add_owner_changes(builder: ScenarioBuilder) -> None:
+    """The owner replaces or deletes a recording directly before a step or directly after it."""
+    scenario, folder = builder.scenario([0], audio_minutes_per_child=1, max_instances=2)
+    cases = product(S3_STEPS[1:], (("source replaced", replace), ("source deleted", delete)), (False, True))
+    for number, (step, (fault, action), after) in enumerate(cases):
+        name = builder.upload_target(folder, step, number)
+        scenario.worker.wire.append(wire_fault(step, name, action(builder.ledger, name), after=after))
+        expected = ("processed",) if action is replace else ("", "processed", "failed")
+        scenario.trials.append(Trial(fault, step, [name], expected))
 
 
 def replace(ledger: Ledger, name: str) -> Callable[[], None]:
-    return lambda: ledger.put(name, recording(OTHER), TEXTS[OTHER])
+    return lambda: ledger.put(name, recording(REPLACEMENT), TEXTS[REPLACEMENT])
 
 
-def remove(ledger: Ledger, name: str) -> Callable[[], None]:
-    return lambda: ledger.remove(name)
+def delete(ledger: Ledger, name: str) -> Callable[[], None]:
+    return lambda: ledger.delete(name)
 
 
-def set_outage(stage: Stage) -> None:
-    """S3 refuses one step for good: 501, which no client repeats, in place of a long wait."""
-    scenario, folder = stage.scenario([75, 75, 75], audio_minutes_per_child=0.1, max_instances=3)
-    for number, step in enumerate(LIFE[1:]):
-        name = stage.victim(folder, step, number)
+def add_outage(builder: ScenarioBuilder) -> None:
+    """S3 always fails at one step. It answers 501, which no client retries, so the test need not wait."""
+    scenario, folder = builder.scenario([75, 75, 75], audio_minutes_per_child=0.1, max_instances=3)
+    for number, step in enumerate(S3_STEPS[1:]):
+        name = builder.upload_target(folder, step, number)
         scenario.worker.wire.append(wire_fault(step, name, lambda: 501, times=ALWAYS))
-        scenario.trials.append(
-            Trial("S3 down for good", step, [name], ("failed",) if step in BAD_STEPS else ("processed",))
-        )
-    own, name = stage.alone("S3 down for good", MANIFEST, [75, 75, 75])
-    own.worker.wire.append(wire_fault(MANIFEST, name, lambda: 501, times=ALWAYS))
+        scenario.trials.append(Trial("S3 permanently unavailable", step, [name], normal_end(step)))
+    separate, name = builder.with_one_fault("S3 permanently unavailable", MANIFEST, [75, 75, 75])
+    separate.worker.wire.append(wire_fault(MANIFEST, name, lambda: 501, times=ALWAYS))
+
+
+def add_denials(builder: ScenarioBuilder) -> None:
+    """S3 denies access to one recording, for example because it is archived. The worker continues with the next one."""
+    scenario, folder = builder.scenario([0], audio_minutes_per_child=1, max_instances=1)
+    for number, step in enumerate(
+        ("source GET", "source DELETE", "source GET", "source GET", "source GET", "source GET")
+    ):
+        name = builder.upload_target(folder, step, number)
+        scenario.worker.wire.append(wire_fault(step, name, lambda: 403, times=ALWAYS))
+        scenario.trials.append(Trial(DENIED, step, [name]))
 
 
 @pytest.fixture(scope="module")
-def aftermath(aws: Any, workers: FaultyWorkers, ledger: Ledger) -> list[Scenario]:
-    """All scenarios, played round by round: once with their faults, and planned anew for what that left."""
+def finished_scenarios(aws: Any, workers: FaultyWorkers, ledger: Ledger) -> list[Scenario]:
+    """Run all scenarios of each round: first with faults, then without faults for the recordings left."""
     only = os.environ.get("FAULT_ONLY", "")
-    played: list[Scenario] = []
+    finished: list[Scenario] = []
     for round_ in range(ROUNDS):
         with ExitStack() as proxies:
-            stage = Stage(aws, workers, ledger, proxies, f"round{round_}-")
-            set_signals(stage, round_)
-            set_crashes(stage)
-            set_disk_full(stage)
-            set_manifests(stage)
-            set_network(stage)
-            set_owners(stage)
-            set_outage(stage)
-            chosen = [case for case in stage.scenarios if case.trials[0].fault.startswith(only)]
-            play(chosen, ledger)
-            played += chosen
+            builder = ScenarioBuilder(aws, workers, ledger, proxies, f"round{round_}-")
+            add_signals(builder, round_)
+            add_crashes(builder)
+            add_full_disk(builder)
+            add_unusable_manifests(builder)
+            add_network_faults(builder)
+            add_owner_changes(builder)
+            add_outage(builder)
+            add_denials(builder)
+            selected = [case for case in builder.scenarios if case.trials[0].fault.startswith(only)]
+            run_all(selected, ledger)
+            finished += selected
     if "FAULT_TABLES" in os.environ and not only:
-        write(PROJECT / "docs" / "faults.md", table(trials_of(played)))
-        write(PROJECT / "README.md", summary(trials_of(played)))
-    return played
+        write(PROJECT / "docs" / "faults.md", table(trials_of(finished)))
+        write(PROJECT / "README.md", summary(trials_of(finished)))
+    return finished
 
 
 def trials_of(scenarios: list[Scenario]) -> list[Trial]:
     return [trial for scenario in scenarios for trial in scenario.trials]
 
 
-def play(scenarios: list[Scenario], ledger: Ledger) -> None:
+def run_all(scenarios: list[Scenario], ledger: Ledger) -> None:
     for scenario in scenarios:
         scenario.files = scenario.run.plan()
-        scenario.tamper()
         scenario.run.submit()
     wait_for_all((scenario.run for scenario in scenarios), DEADLINE)
     for scenario in scenarios:
         run = scenario.run
         scenario.children = run.planned["children"] if run.planned else 0
         scenario.first_codes = run.attempts()
-        settle(scenario, ledger, interrupted=run.job()["status"] == "FAILED")
+        check_and_verify(scenario, ledger, interrupted=run.job()["status"] == "FAILED")
         for trial in scenario.trials:
-            trial.found += ["nothing happened"] * (not scenario.worker.happened())
-        scenario.worker.calm()
+            trial.problems += ["the fault did not happen"] * (not scenario.worker.triggered())
+        scenario.worker.remove_faults()
         scenario.left = len(ledger.waiting(run.context["params"]["prefix"]))
         scenario.planned_again = run.start()
     again = [scenario for scenario in scenarios if scenario.planned_again]
     wait_for_all((scenario.run for scenario in again), DEADLINE)
     for scenario in again:
-        settle(scenario, ledger, interrupted=False)
+        check_and_verify(scenario, ledger, interrupted=False)
 
 
-def settle(scenario: Scenario, ledger: Ledger, *, interrupted: bool) -> None:
-    """Look at the bucket, then let the run account for what it did."""
+def check_and_verify(scenario: Scenario, ledger: Ledger, *, interrupted: bool) -> None:
+    """Check the bucket, then run `verify`."""
     for trial in scenario.trials:
-        trial.look(ledger, interrupted)
+        trial.check(ledger, interrupted=interrupted or trial.fault == DENIED)
     try:
         scenario.run.verify()
-    except (FilesMissing, PlanMissing, ManifestUnreadable):
-        gone = any(trial.fault == "source deleted" for trial in scenario.trials)
-        if not interrupted and not gone:
-            scenario.trials[0].found.append("verify failed")
+    except AirflowFailException:
+        deleted = any(trial.fault == "source deleted" for trial in scenario.trials)
+        if not interrupted and not deleted:
+            scenario.trials[0].problems.append("verify failed")
 
 
-def test_no_fault_at_any_step_loses_a_recording_or_does_it_twice(aftermath: list[Scenario]) -> None:
-    print("\n" + table(trials_of(aftermath)))
-    assert [(trial.fault, trial.step, trial.found) for trial in trials_of(aftermath) if trial.found] == []
+def test_no_fault_at_any_step_loses_or_duplicates_a_recording(finished_scenarios: list[Scenario]) -> None:
+    print("\n" + table(trials_of(finished_scenarios)))
+    assert [
+        (trial.fault, trial.step, trial.problems) for trial in trials_of(finished_scenarios) if trial.problems
+    ] == []
 
 
-def test_every_recording_ends_where_it_belongs(aftermath: list[Scenario], ledger: Ledger) -> None:
-    astray = []
-    for trial in trials_of(aftermath):
-        victim, *beside = ((ledger.look(name).places or ("",))[0] for name in trial.names)
-        if victim not in trial.ends or any(place != "processed" for place in beside):
-            astray.append((trial.fault, trial.step, victim, beside))
+def test_every_recording_ends_in_its_expected_folder(finished_scenarios: list[Scenario], ledger: Ledger) -> None:
+    misplaced = []
+    for trial in trials_of(finished_scenarios):
+        affected, *unaffected = ((ledger.state(name).folders or ("",))[0] for name in trial.names)
+        if affected not in trial.expected_folders or any(folder != "processed" for folder in unaffected):
+            misplaced.append((trial.fault, trial.step, affected, unaffected))
         if trial.code and ledger.reason_code(trial.names[0]) != trial.code:
-            astray.append((trial.fault, trial.step, ledger.reason_code(trial.names[0]), [trial.code]))
-    assert astray == []
+            misplaced.append((trial.fault, trial.step, ledger.reason_code(trial.names[0]), [trial.code]))
+    assert misplaced == []
 
 
-def test_batch_retries_what_a_retry_can_cure_and_nothing_else(aftermath: list[Scenario]) -> None:
+def test_batch_retries_only_failures_that_a_retry_can_fix(finished_scenarios: list[Scenario]) -> None:
     wrong = [
         (scenario.trials[0].fault, scenario.trials[0].step, scenario.first_codes)
-        for scenario in aftermath
+        for scenario in finished_scenarios
         if scenario.first_codes != scenario.codes * scenario.children
     ]
     assert wrong == []
 
 
-def test_a_run_that_is_planned_again_plans_only_what_is_left(aftermath: list[Scenario]) -> None:
-    again = [scenario for scenario in aftermath if scenario.left]
+def test_a_run_that_is_planned_again_plans_only_the_recordings_left(finished_scenarios: list[Scenario]) -> None:
+    again = [scenario for scenario in finished_scenarios if scenario.left]
     assert [scenario.planned_again for scenario in again] == [scenario.left for scenario in again]
     assert again or "FAULT_ONLY" in os.environ
     assert "FAULT_ONLY" in os.environ or any(scenario.left < scenario.files for scenario in again)

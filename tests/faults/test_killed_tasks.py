@@ -1,7 +1,7 @@
-"""Tasks as processes of their own, which are killed.
+"""Tasks run as separate processes, and the tests kill them.
 
-`submit` is, around the one call that costs money: one job comes of it.
-`plan` is, under its lock: its next attempt goes on.
+They kill `submit` before or after its SubmitJob request: there is always exactly one job.
+They kill `plan` while it holds the lock: its next attempt writes the plan.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,40 +22,42 @@ import boto3
 import pytest
 
 from tests.faults.runs import Run
+from tests.plans import plan_summary, register_job
 from tests.worker.proxy import Call, Proxy, Reset, proxied
-from transcription import array_job
+from transcription import batch_jobs
 from transcription_contract import layout
 
-SUBMIT_JOB = "submitjob"  # the path's last part
-# Airflow is imported once, and each attempt is forked from there.
+SUBMIT_JOB = "submitjob"  # the last part of the request's path
+# The fork server imports Airflow once, and each attempt is a fork of it.
 PROCESSES = multiprocessing.get_context("forkserver")
 
 
 class Store:
-    """Airflow's task state store, in a file: it outlives the process.
+    """Airflow's task state store in a file, so that it survives the process.
 
     Args:
-        deadly: The process is killed when it is about to store something.
+        path: The file.
+        kill_on_set: Kill the process instead of storing a value.
     """
 
-    def __init__(self, path: Path, deadly: bool) -> None:
+    def __init__(self, path: Path, kill_on_set: bool) -> None:
         self.path = path
-        self.deadly = deadly
+        self.kill_on_set = kill_on_set
 
     def get(self, key: str) -> Any:
         return json.loads(self.path.read_text())[key] if self.path.exists() else None
 
     def set(self, key: str, value: Any) -> None:
-        if self.deadly:
+        if self.kill_on_set:
             os.kill(os.getpid(), signal.SIGKILL)
         self.path.write_text(json.dumps({key: value}))
 
 
 def submit(run_id: str, plan: dict[str, Any], variables: dict[str, str], store: Store) -> None:
-    """What Airflow's worker process does for the task."""
+    """Run the task `submit`, as Airflow's worker process does."""
     from airflow.providers.amazon.aws.links.batch import BatchJobDetailsLink
 
-    from transcription.submission import SubmitOnce
+    from transcription.tasks.submit import SubmitOnce
 
     os.environ.update(variables)
     BatchJobDetailsLink.persist = lambda **_: None  # type: ignore[method-assign]
@@ -65,14 +66,14 @@ def submit(run_id: str, plan: dict[str, Any], variables: dict[str, str], store: 
 
 
 def plan(name: str, folder: str, variables: dict[str, str]) -> None:
-    """The same for the task `plan`."""
+    """Run the task `plan`, as Airflow's worker process does."""
     os.environ.update(variables)
     assert Run(SimpleNamespace(client=boto3.client), name, prefix=folder).plan() == 1
 
 
 @dataclass
 class Task:
-    """The task `submit` of one run, whose calls to AWS go through a proxy."""
+    """The task `submit` of one run. Its calls to AWS go through a proxy."""
 
     batch: Any
     queue: str
@@ -83,36 +84,36 @@ class Task:
     plan: dict[str, Any]
     process: Any = field(default=None)
 
-    def attempt(self, *, deadly_store: bool = False) -> int:
-        """Run the task in a new process; return its exit code, which is negative if it was killed."""
+    def attempt(self, *, kill_on_set: bool = False) -> int:
+        """Run the task in a new process. Return its exit code, which is negative if a signal killed it."""
         variables = {**os.environ, "AWS_ENDPOINT_URL": self.address}
-        arguments = (self.run_id, self.plan, variables, Store(self.store, deadly_store))
+        arguments = (self.run_id, self.plan, variables, Store(self.store, kill_on_set))
         self.process = PROCESSES.Process(target=submit, args=arguments)
         self.process.start()
         self.process.join(120)
         return int(self.process.exitcode)
 
     def kill(self, call: Call) -> None:
-        """A proxy's fault: the process is killed at its SubmitJob."""
+        """Kill the process at its SubmitJob request. The proxy calls this."""
         if call.key == SUBMIT_JOB:
             os.kill(self.process.pid, signal.SIGKILL)
             raise Reset
 
-    def lose_answer(self, call: Call) -> None:
-        """A proxy's fault: the answer of SubmitJob never arrives."""
+    def drop_response(self, call: Call) -> None:
+        """Drop the response to SubmitJob. The proxy calls this."""
         if call.key == SUBMIT_JOB:
             raise Reset
 
-    def calm(self) -> None:
+    def remove_faults(self) -> None:
         self.proxy.before = self.proxy.after = lambda call: None
 
     def submissions(self) -> int:
         return [call.key for call in self.proxy.calls].count(SUBMIT_JOB)
 
-    def live_jobs(self) -> list[str]:
+    def active_jobs(self) -> list[str]:
         name = f"transcription-{layout.run_folder(self.run_id)}-*"
         listed = self.batch.list_jobs(jobQueue=self.queue, filters=[{"name": "JOB_NAME", "values": [name]}])
-        return [job["jobId"] for job in listed["jobSummaryList"] if job["status"] in array_job.ACTIVE]
+        return [job["jobId"] for job in listed["jobSummaryList"] if job["status"] in batch_jobs.ACTIVE]
 
     def stored_job(self) -> str:
         return str(json.loads(self.store.read_text())["batch_job"]["id"])
@@ -120,10 +121,10 @@ class Task:
 
 @pytest.fixture(scope="module")
 def preloaded() -> None:
-    """The process that attempts are forked from, with all imported that they need."""
-    PROCESSES.set_forkserver_preload(["transcription.submission"])
+    """Start the fork server with all imports that the attempts need."""
+    PROCESSES.set_forkserver_preload(["transcription.tasks.submit"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.12.1 does not tell it the path
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.12.1 does not pass sys.path to it
         forkserver.ensure_running()
 
 
@@ -136,34 +137,24 @@ def task(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Task]:
-    """A run that is planned, with children that only sleep."""
+    """A planned run whose children only sleep."""
     batch = aws.client("batch")
-    sizes = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}]
-    container = {"name": "worker", "image": "worker", "command": ["sleep", "60"], "resourceRequirements": sizes}
-    batch.register_job_definition(
-        jobDefinitionName="sleeper",
-        type="container",
-        ecsProperties={"taskProperties": [{"containers": [container]}]},
-    )
+    register_job(batch, "sleep", "60")
     monkeypatch.setenv("AIRFLOW__TRANSCRIPTION__JOB_DEFINITION", "sleeper")
     run_id = f"manual__{request.node.name}"
-    plan = {
-        "planned": datetime.now(UTC).isoformat(),
-        "digest": "0123456789abcdef",
-        "files": 2,
-        "children": 2,
-        "manifest_prefix": layout.manifest_prefix(run_id),
-        "dry_run": False,
-    }
+    prefix = layout.manifest_prefix(run_id)
+    for index in range(2):
+        aws.client("s3").put_object(Bucket=deployed.outputs["BucketName"], Key=layout.manifest_key(prefix, index))
+    plan = plan_summary(prefix, files=2, children=2)
     queue = deployed.airflow_options["transcription.job_queue"]
     with proxied(aws.endpoint) as (proxy, address):
         task = Task(batch, queue, proxy, address, run_id, tmp_path / "store.json", plan)
         yield task
-        for job in task.live_jobs():
+        for job in task.active_jobs():
             batch.terminate_job(jobId=job, reason="The test is over.")
 
 
-def test_a_plan_that_is_killed_under_the_lock_is_made_by_its_next_attempt(
+def test_the_next_attempt_of_a_plan_task_that_was_killed_with_the_lock_writes_the_plan(
     aws: Any, deployed: Any, preloaded: None
 ) -> None:
     s3, bucket = aws.client("s3"), deployed.outputs["BucketName"]
@@ -197,46 +188,46 @@ def test_a_plan_that_is_killed_under_the_lock_is_made_by_its_next_attempt(
     s3.delete_object(Bucket=bucket, Key=manifest)
 
 
-def killed_before(task: Task) -> int:
+def kill_before_the_request(task: Task) -> int:
     task.proxy.before = task.kill  # type: ignore[assignment]
     return task.attempt()
 
 
-def killed_after(task: Task) -> int:
+def kill_before_the_response(task: Task) -> int:
     task.proxy.after = task.kill
     return task.attempt()
 
 
-def killed_at_the_store(task: Task) -> int:
-    return task.attempt(deadly_store=True)
+def kill_before_storing(task: Task) -> int:
+    return task.attempt(kill_on_set=True)
 
 
 @pytest.mark.parametrize(
-    ("killed", "accepted"),
+    ("kill", "accepted"),
     [
-        pytest.param(killed_before, 0, id="before-batch-is-asked"),
-        pytest.param(killed_after, 1, id="before-the-answer-arrives"),
-        pytest.param(killed_at_the_store, 1, id="before-the-job-is-stored"),
+        pytest.param(kill_before_the_request, 0, id="before-the-request"),
+        pytest.param(kill_before_the_response, 1, id="before-the-response"),
+        pytest.param(kill_before_storing, 1, id="before-the-job-id-is-stored"),
     ],
 )
-def test_a_submit_that_is_killed_leaves_one_job_which_its_next_attempt_adopts(
-    task: Task, killed: Callable[[Task], int], accepted: int
+def test_the_next_attempt_of_a_killed_submit_adopts_its_job_or_submits_the_only_one(
+    task: Task, kill: Callable[[Task], int], accepted: int
 ) -> None:
-    assert killed(task) == -signal.SIGKILL
+    assert kill(task) == -signal.SIGKILL
     assert not task.store.exists()
-    before = task.live_jobs()
+    before = task.active_jobs()
     assert len(before) == accepted
-    task.calm()
+    task.remove_faults()
     assert task.attempt() == 0
-    assert task.live_jobs() == [task.stored_job()]
+    assert task.active_jobs() == [task.stored_job()]
     assert before in ([], [task.stored_job()])
 
 
-def test_an_answer_that_is_lost_costs_an_attempt_and_no_second_job(task: Task) -> None:
-    task.proxy.after = task.lose_answer
+def test_a_lost_response_fails_the_attempt_but_creates_no_second_job(task: Task) -> None:
+    task.proxy.after = task.drop_response
     assert task.attempt() == 1
-    assert task.submissions() == 1, "botocore must not ask again"
-    task.calm()
+    assert task.submissions() == 1, "botocore must not retry"
+    task.remove_faults()
     assert task.attempt() == 0
-    assert task.live_jobs() == [task.stored_job()]
+    assert task.active_jobs() == [task.stored_job()]
     assert task.submissions() == 1

@@ -1,4 +1,4 @@
-"""Names of every kind through the whole pipeline: data, never code, and each with a transcript of its own."""
+"""The whole pipeline processes unusual names. No name runs as code, and each recording gets a separate transcript."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tests.faults.runs import Run, wait_for_all
 from tests.worker.harness import SHORT, TEXTS, recording
 
-ODD = [
+UNUSUAL = [
     "two words.wav",
     'it\'s "quoted".wav',
     "$(touch pwned);`touch pwned`.wav",
@@ -24,34 +24,35 @@ ODD = [
     "UPPER.WAV",
     "v1.talk.v2.wav",
     "same.wav",
-    "same.mp3",  # its content decides what it is
+    "same.mp3",  # the content decides the format
     "same.flac",
     "deep/er/and/deeper/same.wav",
-    "x" * 1002 + ".wav",  # 1,024 bytes as failed/….error.json
+    "x" * 1002 + ".wav",  # the key failed/….error.json has 1,024 bytes
 ]
-LEFT_ALONE = ["folder/", "no extension", "notes.txt", "y" * 1014 + ".wav"]
+IGNORED = ["folder/", "no extension", "notes.txt", "y" * 1014 + ".wav"]
 
 
-def test_every_name_gets_a_transcript_of_its_own_or_is_left_alone(aws: Any, deployed: Any, ledger: Any) -> None:
+def test_every_name_gets_a_separate_transcript_or_is_ignored(aws: Any, deployed: Any, ledger: Any) -> None:
     s3, bucket = ledger.s3, ledger.bucket
-    for name in ODD:
+    for name in UNUSUAL:
         s3.put_object(Bucket=bucket, Key=f"input/{name}", Body=recording())
-    for name in LEFT_ALONE:
+    for name in IGNORED:
         s3.put_object(Bucket=bucket, Key=f"input/{name}", Body=b"" if name.endswith("/") else recording())
     before = outputs(s3, bucket)
-    run = Run(aws, "odd-names", max_instances=1)
-    assert run.start() == len(ODD)
+    run = Run(aws, "unusual-names", max_instances=1)
+    assert run.start() == len(UNUSUAL)
     wait_for_all([run])
-    assert run.verify() == {"transcribed": len(ODD), "rejected": 0, "replaced": 0, "missing": 0}
-    assert sorted(ledger.waiting("")) == sorted(LEFT_ALONE)
-    made = [key for key in outputs(s3, bucket) if key not in before]
-    assert len(made) == len(ODD)
-    same = [key for key in made if key.startswith("output/same")]
+    assert run.verify() == {"transcribed": len(UNUSUAL), "rejected": 0, "replaced": 0, "missing": 0}
+    waiting = [name for name in ledger.waiting("") if name in {*UNUSUAL, *IGNORED}]  # other tests share the bucket
+    assert sorted(waiting) == sorted(IGNORED)
+    new = [key for key in outputs(s3, bucket) if key not in before]
+    assert len(new) == len(UNUSUAL)
+    same = [key for key in new if key.startswith("output/same")]
     assert same == ["output/same", "output/same.mp3", "output/same.wav"]
-    for name in ODD:
+    for name in UNUSUAL:
         copy = s3.get_object(Bucket=bucket, Key=f"processed/{name}")
         assert copy["Body"].read() == recording()
-    for key in made:
+    for key in new:
         text = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode().strip()
         assert text == TEXTS[SHORT]
 

@@ -1,4 +1,4 @@
-"""A folder of recordings and texts, and what can be wrong with it."""
+"""The data for the fine-tuning: recordings, texts and the problems that they may have."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_recording_is_found_with_the_text_of_its_name(tmp_path: Path) -> N
     assert found == [("a talk.v1", "a talk.v1.mp3", "press zero"), ("calls/b", "b.OGG", "for help")]
 
 
-def test_all_that_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     put(tmp_path, "a.wav", None)
     put(tmp_path, "b.wav", "press 0")
     put(tmp_path, "c.wav", "fine")
@@ -66,9 +66,9 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
     assert "utf-8" in f
 
 
-def test_a_folder_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
-    assert "is no folder" in problems_of(tmp_path / "none")[0]
-    assert "holds no recordings" in problems_of(tmp_path)[0]
+def test_a_missing_or_empty_folder_is_reported(tmp_path: Path) -> None:
+    assert "is not a folder" in problems_of(tmp_path / "none")[0]
+    assert "contains no recordings" in problems_of(tmp_path)[0]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_folder_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
         ("¿Quien?", "quien"),
     ],
 )
-def test_a_text_is_written_in_the_models_letters(text: str, written: str) -> None:
+def test_a_text_is_converted_to_the_models_alphabet(text: str, written: str) -> None:
     assert normalise(text, ALPHABET) == written
 
 
@@ -90,12 +90,12 @@ def test_letters_of_the_alphabet_stay_however_they_are_composed() -> None:
 
 
 @pytest.mark.parametrize("foreign", ["3", "%", "é", "&", "€", "日"])
-def test_what_the_model_cannot_write_is_named_and_never_dropped(foreign: str) -> None:
+def test_a_character_that_the_alphabet_lacks_is_reported_and_never_dropped(foreign: str) -> None:
     with pytest.raises(UnfitText, match=f"lacks '{foreign}'"):
         normalise(f"yes {foreign} no", ALPHABET)
 
 
-def test_a_recording_stays_in_its_part_when_others_come() -> None:
+def test_a_recording_stays_in_its_part_when_recordings_are_added() -> None:
     few = {
         name: part for part, clips in dataset.split(clip(str(n)) for n in range(100)).items() for name in names(clips)
     }
@@ -109,20 +109,20 @@ def names(clips: list[Clip]) -> set[str]:
     return {clip.name for clip in clips}
 
 
-def test_too_few_recordings_to_share_out_are_refused() -> None:
+def test_too_few_recordings_to_split_are_rejected() -> None:
     trained = [name for name in map(str, range(100)) if part_of(name) == "train"]
     with pytest.raises(DatasetError, match=r"too few .*train \d+, dev 0, test 0"):
         dataset.split(map(clip, trained))
 
 
-def test_a_clip_has_to_last_as_long_as_its_letters_take() -> None:
-    assert unfit_length(clip("a", "hello", 0.12)) == ""  # six windows: one between the two l
+def test_a_clip_has_a_minimum_length_for_its_letters_and_a_maximum_length() -> None:
+    assert unfit_length(clip("a", "hello", 0.12)) == ""  # six windows of 0.02 s: one is between the two l
     assert "too short for its 5 letters" in unfit_length(clip("a", "hello", 0.11))
     assert unfit_length(clip("a", seconds=30)) == ""
     assert "Cut it into pieces of at most 30 s" in unfit_length(clip("a", seconds=30.1))
 
 
-def test_recordings_become_mono_wav_of_the_models_rate_listed_for_the_trainer(tmp_path: Path) -> None:
+def test_recordings_become_mono_wav_with_the_models_sample_rate_and_are_listed_for_the_trainer(tmp_path: Path) -> None:
     data, wavs = tmp_path / "my data, all", tmp_path / "wav"
     data.mkdir()
     wavs.mkdir()
@@ -147,9 +147,9 @@ def test_recordings_become_mono_wav_of_the_models_rate_listed_for_the_trainer(tm
         assert Path(row["wav_filename"]).stat().st_size == int(row["wav_filesize"])
 
 
-def test_what_cannot_be_decoded_or_is_too_short_is_named(tmp_path: Path) -> None:
+def test_a_recording_that_cannot_be_decoded_or_is_too_short_is_reported(tmp_path: Path) -> None:
     put(tmp_path, "a.wav", "yes")
-    put(tmp_path, "b.wav", "far too much to be said in so short a time, " * 3)
+    put(tmp_path, "b.wav", "this text is far too long for a short recording, " * 3)
     (tmp_path / "c.pdf").write_bytes(b"%PDF-1.7 " * 300)
     (tmp_path / "c.txt").write_text("yes")
     with pytest.raises(DatasetError) as error:
@@ -159,7 +159,7 @@ def test_what_cannot_be_decoded_or_is_too_short_is_named(tmp_path: Path) -> None
     assert c.startswith(f"{tmp_path}/c.pdf: This file is no audio")
 
 
-def test_further_sentences_are_read_a_line_each_and_a_bad_one_is_named(tmp_path: Path) -> None:
+def test_sentences_for_the_scorer_are_read_line_by_line_and_a_bad_line_is_reported(tmp_path: Path) -> None:
     text = tmp_path / "more.txt"
     text.write_text("\ufeffPress one.\n\nHold the line\n", "utf-8")
     assert dataset.read_sentences(text, ALPHABET) == ["press one", "hold the line"]

@@ -1,4 +1,4 @@
-"""The stack's template, synthesised once a choice of settings by the environment that has the CDK."""
+"""Fixtures with the stack's template, synthesised once for each choice of settings in the CDK's environment."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests.infra.stack_template import PROJECT, Assembly
 
 Run = Callable[[dict[str, Any]], tuple[subprocess.CompletedProcess[str], Path]]
 
-# Two deployments that between them choose otherwise than the defaults wherever the template depends on it.
+# Two deployments. Together they change every default that the template depends on.
 CLOSED = {
     "region": "eu-west-1",
     "egress": "endpoints",
@@ -43,7 +43,7 @@ LARGE = {
 
 @pytest.fixture(scope="session")
 def run_app(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs the app with some settings; gives what it said and the folder that it was to write to."""
+    """Runs the CDK app with the given settings. Returns the completed process and the output folder."""
 
     def run(settings: dict[str, Any]) -> tuple[subprocess.CompletedProcess[str], Path]:
         folder = tmp_path_factory.mktemp("app")
@@ -74,11 +74,11 @@ def stack(run_app: Run) -> Assembly:
 
 @pytest.fixture(scope="session")
 def closed(run_app: Run) -> Assembly:
-    """One without a way to the internet, on Spot only, that leaves nothing behind."""
+    """A deployment without internet access, with Spot only, whose buckets are deleted with the stack."""
     return _assembly(run_app, CLOSED)
 
 
 @pytest.fixture(scope="session")
 def large(run_app: Run) -> Assembly:
-    """A second and larger one in the same account, with its own model, on demand only."""
+    """A second, larger deployment in the same account, with another model and on-demand capacity only."""
     return _assembly(run_app, LARGE)

@@ -1,4 +1,4 @@
-"""Reads a synthesised template: resources by type, and intrinsic functions as text that a person can compare."""
+"""Reads a synthesised template: resources by type, and intrinsic functions as readable text."""
 
 import json
 import re
@@ -11,12 +11,12 @@ _HASH = re.compile(r"[0-9A-F]{8}$")
 
 
 def plain_name(logical_id: str) -> str:
-    """A logical id without the hash that the CDK puts at its end."""
+    """A logical id without the CDK's hash at its end."""
     return _HASH.sub("", logical_id)
 
 
 def plain(value: Any) -> Any:
-    """A value of the template with its intrinsic functions written as text, such as `<StorageAudio.Arn>/input/*`."""
+    """A value of the template with its intrinsic functions as text, such as `<StorageAudio.Arn>/input/*`."""
     if isinstance(value, list):
         return [plain(part) for part in value]
     if not isinstance(value, dict):
@@ -43,7 +43,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 class Assembly:
-    """What one synthesis wrote: the template and its assets."""
+    """The output of one synthesis: the template and its assets."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ class Assembly:
         self.resources: dict[str, Any] = self.template["Resources"]
 
     def all(self, kind: str) -> dict[str, Any]:
-        """Properties, in plain words, of every resource of a type, by plain name."""
+        """The properties of every resource of a type, as readable text, by plain name."""
         return {
             plain_name(name): plain(resource.get("Properties", {}))
             for name, resource in self.resources.items()
@@ -60,17 +60,17 @@ class Assembly:
         }
 
     def one(self, kind: str) -> Any:
-        """Properties of the only resource of a type."""
+        """The properties of the only resource of a type."""
         [properties] = self.all(kind).values()
         return properties
 
     def resource(self, name: str) -> Any:
-        """A whole resource, in plain words, by its plain name."""
+        """A whole resource, as readable text, by its plain name."""
         [found] = [plain(value) for key, value in self.resources.items() if plain_name(key) == name]
         return found
 
     def statements(self, role: str) -> list[dict[str, Any]]:
-        """Every statement that a role has, in plain words, whichever policy it stands in."""
+        """All statements of a role's policies, as readable text."""
         found: list[dict[str, Any]] = []
         for policy in self.all("AWS::IAM::Policy").values():
             if f"<{role}>" in policy["Roles"]:

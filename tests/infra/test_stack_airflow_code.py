@@ -1,4 +1,4 @@
-"""What reaches Airflow's bucket, and that Amazon MWAA's image can run it."""
+"""The files in Airflow's bucket: they are complete, and Amazon MWAA's image can run them."""
 
 import ast
 import hashlib
@@ -31,7 +31,7 @@ def _source(folder: str) -> set[str]:
     }
 
 
-def test_the_plugins_zip_holds_the_plugins_folder_at_its_root(stack: Assembly) -> None:
+def test_the_plugins_zip_contains_the_plugins_folder_at_its_root(stack: Assembly) -> None:
     zipped = zipfile.ZipFile(_asset(stack, "plugins-*.zip"))
     assert set(zipped.namelist()) == _source("plugins")
     assert "transcription/__init__.py" in zipped.namelist()
@@ -39,7 +39,7 @@ def test_the_plugins_zip_holds_the_plugins_folder_at_its_root(stack: Assembly) -
         assert zipped.read(name) == (PROJECT / "plugins" / name).read_bytes()
 
 
-def test_the_dags_folder_is_uploaded_as_it_is(stack: Assembly) -> None:
+def test_the_dags_folder_is_uploaded_unchanged(stack: Assembly) -> None:
     [folder] = {path.parent for path in stack.folder.glob("asset.*/transcription.py")}
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == _source("dags")
 
@@ -47,13 +47,13 @@ def test_the_dags_folder_is_uploaded_as_it_is(stack: Assembly) -> None:
 @pytest.mark.parametrize(
     ("name", "option"), [("plugins-*.zip", "PluginsS3Path"), ("requirements-*.txt", "RequirementsS3Path")]
 )
-def test_new_content_is_a_new_name_so_that_airflow_takes_it(stack: Assembly, name: str, option: str) -> None:
+def test_new_content_gets_a_new_file_name_so_that_airflow_reads_it(stack: Assembly, name: str, option: str) -> None:
     path = _asset(stack, name)
     assert hashlib.sha256(path.read_bytes()).hexdigest()[:12] in path.name
     assert stack.environment()[option] == path.name
 
 
-def test_old_plugins_stay_for_a_rollback_and_old_dags_go(stack: Assembly) -> None:
+def test_old_plugins_stay_for_a_rollback_and_old_dags_are_deleted(stack: Assembly) -> None:
     plugins, dags = sorted(
         stack.all("Custom::CDKBucketDeployment").values(), key=lambda d: d.get("DestinationBucketKeyPrefix", "")
     )
@@ -77,7 +77,7 @@ def test_requirements_name_the_official_constraints_of_the_deployed_version(stac
 
 
 def _constrained() -> set[str]:
-    """Names of the distributions in Airflow's constraints, and Airflow's own, which they leave out."""
+    """Names of the distributions in Airflow's constraints, and Airflow's own distributions, which are not in there."""
     lines = CONSTRAINTS.read_text().splitlines()
     own = {"apache-airflow", "apache-airflow-core", "apache-airflow-task-sdk"}
     return own | {_normal(line.split("==")[0]) for line in lines if "==" in line and not line.startswith("#")}
@@ -98,7 +98,7 @@ def _imports(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     "path", sorted([*(PROJECT / "plugins").rglob("*.py"), *(PROJECT / "dags").rglob("*.py")]), ids=lambda p: p.name
 )
-def test_code_imports_only_what_airflows_image_has(path: Path) -> None:
+def test_code_imports_only_packages_in_airflows_image(path: Path) -> None:
     ours = {entry.stem for entry in (PROJECT / "plugins").iterdir()}
     distributions = packages_distributions()
     for module in _imports(path):
@@ -107,5 +107,5 @@ def test_code_imports_only_what_airflows_image_has(path: Path) -> None:
             continue
         assert {_normal(name) for name in distributions.get(top, [])} & _constrained(), module
         provider = re.match(r"airflow\.providers\.(\w+)", module)
-        if provider:  # many distributions share `airflow`; the constraints list every provider, so name ours
-            assert provider[1] == "amazon", f"{module}: requirements.txt does not name this provider"
+        if provider:  # the constraints list every provider, so check the provider's name
+            assert provider[1] == "amazon", f"{module}: this provider is not in requirements.txt"

@@ -1,4 +1,4 @@
-"""cdk-nag and cfn-lint pass, fail when they should, and each exception to them has its reason."""
+"""The checks of cdk-nag and cfn-lint pass on the stack, and cdk-nag fails on a faulty stack."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ INFRA = PROJECT / ".venv" / "infra" / "bin"
 
 
 @pytest.mark.parametrize("deployment", ["stack", "closed", "large"])
-def test_a_deployment_is_clean_of_cdk_nag_and_cfn_lint(request: pytest.FixtureRequest, deployment: str) -> None:
+def test_a_deployment_has_no_finding_of_cdk_nag_and_cfn_lint(request: pytest.FixtureRequest, deployment: str) -> None:
     assembly: Assembly = request.getfixturevalue(deployment)  # its synthesis fails on a finding of cdk-nag
     done = subprocess.run([INFRA / "cfn-lint", assembly.template_file], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
@@ -34,7 +34,7 @@ import app
 app.use_bundled_node()
 from aws_cdk import aws_ec2 as ec2, aws_iam as iam, aws_s3 as s3
 from transcription_stack import nag, stack as module
-from transcription_stack.settings import Settings
+from transcription_stack.stack_settings import Settings
 acknowledge = nag.acknowledge
 def with_faults(stack, **constructs):
     acknowledge(stack, **constructs)
@@ -44,7 +44,7 @@ module.synthesise(settings=Settings(), project=Path.cwd(), outdir=Path(os.enviro
 """
 
 
-def test_synthesis_fails_on_what_cdk_nag_finds_and_nobody_acknowledged(tmp_path: Path) -> None:
+def test_the_synthesis_fails_on_unacknowledged_findings_of_cdk_nag(tmp_path: Path) -> None:
     done = subprocess.run(
         [INFRA / "python", "-c", SYNTHESISE_WITH_FAULTS],
         cwd=PROJECT,
@@ -65,7 +65,7 @@ def test_synthesis_fails_on_what_cdk_nag_finds_and_nobody_acknowledged(tmp_path:
         assert f'"{finding}"' in report
 
 
-def test_wrong_settings_stop_before_synthesis_with_one_line(run_app: Any) -> None:
+def test_a_wrong_setting_stops_the_synthesis_with_a_message_of_one_line(run_app: Any) -> None:
     done, folder = run_app({"vcpus_per_child": 2, "memory_gb_per_child": 3})
     assert done.returncode == 1
     assert done.stderr.startswith("Nothing was synthesised. memory_gb_per_child = 3: Fargate offers 2 vCPU with 4, 5,")
@@ -73,7 +73,7 @@ def test_wrong_settings_stop_before_synthesis_with_one_line(run_app: Any) -> Non
     assert not folder.exists()
 
 
-def test_no_node_need_be_installed_and_the_same_project_gives_the_same_template(
+def test_the_synthesis_needs_no_installed_node_and_gives_the_same_template_again(
     stack: Assembly, tmp_path: Path
 ) -> None:
     done = subprocess.run(

@@ -1,10 +1,10 @@
-"""Each role can do what it needs and nothing else: a table by hand, and requests judged one by one."""
+"""Each role has the permissions that it needs and no others: a table of permissions, and single requests."""
 
 from typing import Any
 
 import pytest
 
-from tests.infra.stack_iam import allowed
+from local_aws.iam import allowed
 from tests.infra.stack_template import Assembly, as_list
 
 AUDIO = "<StorageAudio.Arn>"
@@ -13,7 +13,7 @@ HERE = "<AWS::Region>:<AWS::AccountId>"
 ARN = "arn:<AWS::Partition>"
 ASSETS = f"{ARN}:s3:::cdk-hnb659fds-assets-<AWS::AccountId>-<AWS::Region>/*"
 
-# Everything that the stack's roles may do: role, then what they act on, then the actions.
+# All permissions of the stack's roles: role, resource, actions.
 PERMISSIONS: dict[str, dict[str, set[str]]] = {
     "BatchWorkerRole": {
         AUDIO: {"s3:ListBucket"},
@@ -22,8 +22,14 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
             "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging",
             "s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload",
         },
-        f"{AUDIO}/failed/*": {"s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload"},
-        f"{AUDIO}/output/*": {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"},
+        f"{AUDIO}/failed/*": {
+            "s3:GetObject",
+            "s3:PutObject",
+            "s3:PutObjectTagging",
+            "s3:AbortMultipartUpload",
+            "s3:DeleteObject",
+        },
+        f"{AUDIO}/output/*": {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"},
         f"{AUDIO}/child_job_input/*": {"s3:GetObject", "s3:GetObjectVersion"},
         f"{AUDIO}/models/*": {"s3:GetObject", "s3:GetObjectVersion"},
     },
@@ -56,7 +62,7 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
         "<BatchLogs.Arn>": {"logs:GetLogEvents"},
         f"{ARN}:logs:{HERE}:log-group:airflow-transcription-*": {
             "logs:CreateLogStream", "logs:CreateLogGroup", "logs:PutLogEvents", "logs:GetLogEvents",
-            "logs:GetLogRecord", "logs:GetLogGroupFields", "logs:GetQueryResults",
+            "logs:GetLogRecord", "logs:GetLogGroupFields", "logs:GetQueryResults", "logs:DescribeLogStreams",
         },
         f"{ARN}:sqs:<AWS::Region>:*:airflow-celery-*": {
             "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
@@ -64,7 +70,7 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
         },
         "<EncryptionKey.Arn>": {"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"},
         "<NotificationsTopic>": {"sns:Publish"},
-        # What AWS knows for the whole account only:
+        # Actions that AWS offers only for the whole account:
         # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
         "*": {
             "s3:GetAccountPublicAccessBlock", "logs:DescribeLogGroups", "batch:DescribeJobs", "batch:ListJobs",
@@ -82,7 +88,7 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
     },
 }  # fmt: skip
 
-# Who may take each role.
+# The services that may assume each role.
 TRUST = {
     "BatchWorkerRole": {"ecs-tasks.amazonaws.com"},
     "BatchStartRole": {"ecs-tasks.amazonaws.com"},
@@ -92,12 +98,12 @@ TRUST = {
 }
 
 
-def test_there_are_no_roles_but_those_in_the_table(stack: Assembly) -> None:
+def test_the_stack_has_exactly_the_roles_in_the_table(stack: Assembly) -> None:
     assert set(stack.all("AWS::IAM::Role")) == set(PERMISSIONS) == set(TRUST)
 
 
 @pytest.mark.parametrize("role", PERMISSIONS)
-def test_a_role_may_do_exactly_what_the_table_says(stack: Assembly, role: str) -> None:
+def test_a_role_has_exactly_the_permissions_in_the_table(stack: Assembly, role: str) -> None:
     found: dict[str, set[str]] = {}
     for statement in stack.statements(role):
         assert statement["Effect"] == "Allow"
@@ -114,7 +120,7 @@ def test_no_action_of_a_role_has_a_wildcard(stack: Assembly, role: str) -> None:
 
 
 @pytest.mark.parametrize("role", PERMISSIONS)
-def test_a_role_has_no_managed_policy_and_is_taken_by_its_service_only(stack: Assembly, role: str) -> None:
+def test_a_role_has_no_managed_policy_and_only_its_service_can_assume_it(stack: Assembly, role: str) -> None:
     properties = stack.all("AWS::IAM::Role")[role]
     assert "ManagedPolicyArns" not in properties
     statements = properties["AssumeRolePolicyDocument"]["Statement"]
@@ -134,7 +140,7 @@ JOB = f"{ARN}:batch:{HERE}:job/1234"
 DEFINITION = f"{ARN}:batch:{HERE}:job-definition/transcription-worker:7"
 
 CAN = [
-    # The story of one file, as the worker tells it
+    # The worker's requests for one file
     ("BatchWorkerRole", "s3:GetObject", f"{AUDIO}/child_job_input/manual__2026-01-01/0", {}),
     ("BatchWorkerRole", "s3:GetObject", f"{AUDIO}/models/fine-tuned.scorer", {}),
     ("BatchWorkerRole", "s3:GetObject", f"{AUDIO}/input/interviews/a talk.wav", {}),
@@ -143,6 +149,9 @@ CAN = [
     ("BatchWorkerRole", "s3:PutObject", f"{AUDIO}/processed/interviews/a talk.wav", {}),
     ("BatchWorkerRole", "s3:DeleteObject", f"{AUDIO}/input/interviews/a talk.wav", {}),
     ("BatchWorkerRole", "s3:PutObject", f"{AUDIO}/failed/broken.mp3.error.json", {}),
+    ("BatchWorkerRole", "s3:GetObject", f"{AUDIO}/failed/broken.mp3.error.json", {}),
+    ("BatchWorkerRole", "s3:DeleteObject", f"{AUDIO}/failed/broken.mp3.error.json", {}),
+    ("BatchWorkerRole", "s3:DeleteObject", f"{AUDIO}/output/interviews/a talk.srt", {}),
     ("BatchWorkerRole", "s3:ListBucket", AUDIO, {}),
     # The five tasks of the DAG
     ("AirflowRole", "s3:ListBucket", AUDIO, {}),
@@ -167,6 +176,8 @@ CAN = [
     ("AirflowRole", "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AmazonMWAA"}),
     ("AirflowRole", "sqs:SendMessage", f"{ARN}:sqs:<AWS::Region>:999999999999:airflow-celery-1", {}),
     ("AirflowRole", "logs:PutLogEvents", f"{ARN}:logs:{HERE}:log-group:airflow-transcription-Task:log-stream:x", {}),
+    # The UI finds the triggerer's log of `wait`
+    ("AirflowRole", "logs:DescribeLogStreams", f"{ARN}:logs:{HERE}:log-group:airflow-transcription-Task", {}),
     (
         "AirflowRole", "kms:GenerateDataKey", "<EncryptionKey.Arn>",
         {"kms:ViaService": "sqs.<AWS::Region>.<AWS::URLSuffix>"},
@@ -176,8 +187,8 @@ CAN = [
 ]  # fmt: skip
 
 CANNOT = [
-    # A worker that was taken over cannot destroy results, change Airflow's code or look elsewhere
-    ("BatchWorkerRole", "s3:DeleteObject", f"{AUDIO}/output/a talk", {}),
+    # An attacker in the worker cannot destroy the versions of results, change Airflow's code or read other data
+    ("BatchWorkerRole", "s3:DeleteObjectVersion", f"{AUDIO}/output/a talk", {}),
     ("BatchWorkerRole", "s3:DeleteObject", f"{AUDIO}/processed/a talk.wav", {}),
     ("BatchWorkerRole", "s3:DeleteObjectVersion", f"{AUDIO}/input/a talk.wav", {}),
     ("BatchWorkerRole", "s3:PutObject", f"{AUDIO}/input/a talk.wav", {}),
@@ -188,7 +199,7 @@ CANNOT = [
     ("BatchWorkerRole", "s3:PutBucketPolicy", AUDIO, {}),
     ("BatchWorkerRole", "batch:SubmitJob", DEFINITION, {}),
     ("BatchWorkerRole", "iam:PassRole", "*", {}),
-    # Airflow's tasks never touch audio or transcripts, and submit nowhere else
+    # Airflow's tasks cannot change audio or transcripts, and cannot submit to other queues
     ("AirflowRole", "s3:DeleteObject", f"{AUDIO}/input/a talk.wav", {}),
     ("AirflowRole", "s3:PutObject", f"{AUDIO}/output/a talk", {}),
     ("AirflowRole", "s3:PutObject", f"{AUDIO}/models/fr/model.pbmm", {}),
@@ -219,19 +230,19 @@ def test_a_role_can_do_its_work(
 
 
 @pytest.mark.parametrize(("role", "action", "resource", "context"), CANNOT)
-def test_a_role_cannot_do_others_work(
+def test_a_role_cannot_make_requests_that_it_does_not_need(
     stack: Assembly, role: str, action: str, resource: str, context: dict[str, str]
 ) -> None:
     assert not allowed(stack.statements(role), action, resource, context)
 
 
-def test_a_service_cannot_take_a_role_for_another_account(stack: Assembly) -> None:
+def test_a_service_cannot_assume_a_role_for_another_account(stack: Assembly) -> None:
     for role in ("BatchWorkerRole", "BatchStartRole", "AirflowRole", "NetworkFlowLogRole"):
         for statement in stack.all("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]:
             assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "<AWS::AccountId>"}
 
 
-def test_another_airflow_environment_cannot_take_the_role_of_this_one(stack: Assembly) -> None:
+def test_another_airflow_environment_cannot_assume_this_environments_role(stack: Assembly) -> None:
     for statement in stack.all("AWS::IAM::Role")["AirflowRole"]["AssumeRolePolicyDocument"]["Statement"]:
         assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": f"{ARN}:airflow:{HERE}:environment/transcription"}
 
@@ -244,7 +255,7 @@ def _bucket_policy(stack: Assembly, bucket: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("bucket", ["StorageAudio", "StorageAirflowCode", "StorageAccessLogs"])
 def test_a_bucket_refuses_requests_without_tls_1_2(stack: Assembly, bucket: str) -> None:
-    # The caller's own policy allows everything; what is left is the bucket's word.
+    # The caller's policy allows everything, so the bucket policy decides.
     anything = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
     statements = [anything, *_bucket_policy(stack, bucket)]
     key = f"<{bucket}.Arn>/input/a talk.wav"
@@ -254,11 +265,11 @@ def test_a_bucket_refuses_requests_without_tls_1_2(stack: Assembly, bucket: str)
 
 
 @pytest.mark.parametrize("bucket", ["StorageAudio", "StorageAirflowCode"])
-def test_a_bucket_grants_nobody_anything_by_itself(stack: Assembly, bucket: str) -> None:
+def test_a_bucket_policy_only_denies(stack: Assembly, bucket: str) -> None:
     assert {statement["Effect"] for statement in _bucket_policy(stack, bucket)} == {"Deny"}
 
 
-def test_only_alarms_of_this_account_may_publish_beside_airflow_and_never_in_the_clear(stack: Assembly) -> None:
+def test_the_topic_policy_allows_only_alarms_of_this_account_and_requires_tls(stack: Assembly) -> None:
     statements = stack.one("AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"]
     [alarms] = [statement for statement in statements if statement["Effect"] == "Allow"]
     assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
@@ -267,7 +278,7 @@ def test_only_alarms_of_this_account_may_publish_beside_airflow_and_never_in_the
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_alarms_and_log_groups_can_use_the_key_and_no_other_service_can(stack: Assembly) -> None:
+def test_of_all_services_only_alarms_and_log_groups_can_use_the_key(stack: Assembly) -> None:
     statements = stack.one("AWS::KMS::Key")["KeyPolicy"]["Statement"]
     services = {s["Principal"]["Service"]: as_list(s["Action"]) for s in statements if "Service" in s["Principal"]}
     assert services == {
@@ -281,7 +292,7 @@ def test_alarms_and_log_groups_can_use_the_key_and_no_other_service_can(stack: A
     assert account["Principal"] == {"AWS": f"{ARN}:iam::<AWS::AccountId>:root"}
 
 
-def test_models_in_another_bucket_can_be_read_when_a_setting_names_it(large: Assembly) -> None:
+def test_models_in_another_bucket_are_readable_if_a_setting_names_the_bucket(large: Assembly) -> None:
     for role in ("BatchWorkerRole", "AirflowRole"):
         statements = large.statements(role)
         assert allowed(statements, "s3:GetObject", "arn:aws:s3:::my-models/a.tflite")

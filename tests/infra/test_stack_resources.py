@@ -1,12 +1,13 @@
-"""What the template says about bucket, network, Batch, Airflow and alarms, where a linter would not object."""
+"""Properties of buckets, network, Batch, Airflow and alarms that a linter does not check."""
 
 import json
 
 import pytest
 
-from tests.infra.stack_template import PROJECT, Assembly, as_list
+from local_aws import batch
+from tests.infra.stack_template import PROJECT, Assembly, as_list, plain
 from transcription_stack.image import built_in_models
-from transcription_stack.settings import FARGATE_MEMORY_GB
+from transcription_stack.stack_settings import FARGATE_MEMORY_GB
 
 BUCKETS = ("StorageAudio", "StorageAirflowCode", "StorageAccessLogs")
 
@@ -34,7 +35,7 @@ def test_audio_and_code_are_versioned_and_every_access_is_logged(stack: Assembly
     }
 
 
-def test_old_versions_aborted_uploads_and_left_manifests_go_away_and_nothing_else_does(stack: Assembly) -> None:
+def test_only_old_versions_aborted_uploads_and_left_manifests_expire(stack: Assembly) -> None:
     rules = stack.all("AWS::S3::Bucket")["StorageAudio"]["LifecycleConfiguration"]["Rules"]
     assert [rule for rule in rules if "Prefix" not in rule] == [
         {
@@ -51,14 +52,15 @@ def test_old_versions_aborted_uploads_and_left_manifests_go_away_and_nothing_els
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_destroying_the_stack_leaves_the_buckets(stack: Assembly, bucket: str) -> None:
+def test_destroying_the_stack_keeps_the_buckets(stack: Assembly, bucket: str) -> None:
     resource = stack.resource(bucket)
-    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    # A first creation that fails deletes them.
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert not stack.all("Custom::S3AutoDeleteObjects")
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_destroying_deletes_the_buckets_with_their_content_when_asked(closed: Assembly, bucket: str) -> None:
+def test_destroying_the_stack_deletes_the_buckets_if_delete_everything_is_set(closed: Assembly, bucket: str) -> None:
     assert closed.resource(bucket)["DeletionPolicy"] == "Delete"
     emptied = {deletion["BucketName"] for deletion in closed.all("Custom::S3AutoDeleteObjects").values()}
     assert f"<{bucket}>" in emptied
@@ -86,7 +88,7 @@ def test_airflow_has_two_private_subnets_in_two_zones(stack: Assembly) -> None:
         assert "NatGatewayId" in default
 
 
-def test_airflows_security_group_lets_in_itself_and_nobody_else(stack: Assembly) -> None:
+def test_airflows_security_group_accepts_connections_only_from_itself(stack: Assembly) -> None:
     [group] = stack.environment()["NetworkConfiguration"]["SecurityGroupIds"]
     assert group == "<AirflowSecurityGroup.GroupId>"
     assert "SecurityGroupIngress" not in stack.all("AWS::EC2::SecurityGroup")["AirflowSecurityGroup"]
@@ -94,7 +96,7 @@ def test_airflows_security_group_lets_in_itself_and_nobody_else(stack: Assembly)
     assert (rule["GroupId"], rule["SourceSecurityGroupId"], rule["IpProtocol"]) == (group, group, "-1")
 
 
-def test_children_take_no_connection_and_make_https_ones_only(stack: Assembly) -> None:
+def test_children_accept_no_connections_and_open_only_https_connections(stack: Assembly) -> None:
     group = stack.all("AWS::EC2::SecurityGroup")["BatchChildren"]
     assert "SecurityGroupIngress" not in group
     [egress] = group["SecurityGroupEgress"]
@@ -116,12 +118,12 @@ def test_audio_reaches_children_through_the_free_gateway_endpoint(stack: Assembl
     assert private <= set(endpoint["RouteTableIds"]) <= tables
 
 
-def test_there_are_as_many_nat_gateways_as_set(stack: Assembly, large: Assembly) -> None:
+def test_the_number_of_nat_gateways_is_that_of_the_setting(stack: Assembly, large: Assembly) -> None:
     assert len(stack.all("AWS::EC2::NatGateway")) == 1
     assert len(large.all("AWS::EC2::NatGateway")) == 2
 
 
-def test_without_nat_nothing_leads_out_and_every_service_has_an_endpoint(closed: Assembly) -> None:
+def test_without_nat_there_is_no_internet_access_and_every_service_has_an_endpoint(closed: Assembly) -> None:
     kinds = {resource["Type"] for resource in closed.resources.values()}
     assert not kinds & {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::EIP"}
     interface = [e for e in closed.all("AWS::EC2::VPCEndpoint").values() if e["VpcEndpointType"] == "Interface"]
@@ -131,13 +133,13 @@ def test_without_nat_nothing_leads_out_and_every_service_has_an_endpoint(closed:
         "sns", "sqs",
     }  # fmt: skip
     assert all(e["PrivateDnsEnabled"] for e in interface)
-    assert "RequirementsS3Path" not in closed.environment()  # PyPI is out of reach
+    assert "RequirementsS3Path" not in closed.environment()  # PyPI is not reachable
 
 
 # --- Batch
 
 
-def test_spot_is_filled_first_and_on_demand_is_the_fallback(stack: Assembly) -> None:
+def test_batch_uses_spot_first_and_on_demand_second(stack: Assembly) -> None:
     environments = stack.all("AWS::Batch::ComputeEnvironment")
     order = sorted(stack.one("AWS::Batch::JobQueue")["ComputeEnvironmentOrder"], key=lambda entry: entry["Order"])
     kinds = [
@@ -155,7 +157,7 @@ def test_spot_is_filled_first_and_on_demand_is_the_fallback(stack: Assembly) -> 
         ("large", {"FARGATE": 400}),
     ],
 )
-def test_the_compute_environments_together_have_the_set_ceiling(
+def test_the_vcpus_of_the_compute_environments_add_up_to_max_vcpus(
     request: pytest.FixtureRequest, deployment: str, expected: dict[str, int]
 ) -> None:
     assembly: Assembly = request.getfixturevalue(deployment)
@@ -171,12 +173,12 @@ def test_children_run_in_private_subnets_without_a_public_address(stack: Assembl
     assert stack.task()["NetworkConfiguration"] == {"AssignPublicIp": "DISABLED"}
 
 
-def test_children_wait_for_the_way_out_before_they_can_start(stack: Assembly) -> None:
+def test_the_compute_environments_depend_on_the_default_route(stack: Assembly) -> None:
     for name in ("BatchSpot", "BatchOnDemand"):
         assert any("DefaultRoute" in needed for needed in stack.resource(name)["DependsOn"])
 
 
-def test_a_child_is_the_worker_of_two_vcpus_and_four_gigabytes(stack: Assembly) -> None:
+def test_a_child_runs_the_worker_with_two_vcpus_and_four_gigabytes(stack: Assembly) -> None:
     container = stack.container()
     assert container["Command"] == ["python", "-m", "transcriber"]
     assert container["Environment"] == [{"Name": "S3_BUCKET_NAME", "Value": "<StorageAudio>"}]
@@ -187,24 +189,24 @@ def test_a_child_is_the_worker_of_two_vcpus_and_four_gigabytes(stack: Assembly) 
     assert stack.task()["ExecutionRoleArn"] == "<BatchStartRole.Arn>"
 
 
-def test_the_plan_can_read_in_the_job_definition_which_models_the_image_has(stack: Assembly) -> None:
+def test_the_job_definition_lists_the_models_of_the_image(stack: Assembly) -> None:
     parameters = stack.one("AWS::Batch::JobDefinition")["Parameters"]
     assert parameters == {"built_in_models": "asterisk-en asterisk-en-pbmm deepspeech-0.9.3-en"}
 
 
-def test_an_image_built_with_another_model_has_that_one() -> None:
+def test_the_list_of_models_depends_on_the_build_argument() -> None:
     demo = ["asterisk-en", "asterisk-en-pbmm"]
     image = PROJECT / "worker_image"
     assert built_in_models(image, {"MODEL": "asterisk-en"}) == demo
     assert built_in_models(image, {"MODEL": "deepspeech-0.9.3-en-pbmm"}) == [*demo, "deepspeech-0.9.3-en-pbmm"]
 
 
-def test_a_child_has_two_minutes_to_end_when_spot_takes_its_place(stack: Assembly) -> None:
+def test_a_child_has_two_minutes_to_stop_at_a_spot_interruption(stack: Assembly) -> None:
     assert stack.container()["StopTimeout"] == 120
     assert stack.container()["Essential"] is True
 
 
-def test_a_child_can_write_to_its_scratch_volume_only_and_is_not_root(stack: Assembly) -> None:
+def test_a_child_can_write_only_to_its_scratch_volume_and_is_not_root(stack: Assembly) -> None:
     container = stack.container()
     assert container["ReadonlyRootFilesystem"] is True
     assert stack.task()["Volumes"] == [{"Name": "scratch"}]
@@ -213,23 +215,23 @@ def test_a_child_can_write_to_its_scratch_volume_only_and_is_not_root(stack: Ass
     user, group = container["User"].split(":")
     assert int(user) > 0
     assert int(group) > 0
-    assert "Privileged" not in container  # Fargate refuses the property
+    assert "Privileged" not in container  # Fargate rejects the property
 
 
 def _dockerfile(instruction: str) -> list[str]:
-    """Arguments of an instruction in the last stage of the worker's image."""
+    """The arguments of an instruction in the last stage of the worker's Dockerfile."""
     lines = (PROJECT / "worker_image" / "Dockerfile").read_text().splitlines()
     last = max(number for number, line in enumerate(lines) if line.startswith("FROM "))
     return [line.partition(" ")[2] for line in lines[last:] if line.startswith(f"{instruction} ")]
 
 
-def test_the_image_has_the_user_and_the_command_that_the_job_definition_names(stack: Assembly) -> None:
+def test_the_image_has_the_user_and_the_command_of_the_job_definition(stack: Assembly) -> None:
     assert _dockerfile("USER") == [stack.container()["User"]]
     assert json.loads(_dockerfile("CMD")[0]) == stack.container()["Command"]
 
 
-def test_the_image_declares_the_scratch_volume_so_that_its_user_may_write_there(stack: Assembly) -> None:
-    # Fargate gives a volume to root, unless the image declares one at that very path: then it copies the mode.
+def test_the_image_declares_the_scratch_volume_so_that_its_user_can_write_there(stack: Assembly) -> None:
+    # A Fargate volume belongs to root, unless the image declares a volume at this path: then Fargate copies its mode.
     # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/bind-mounts.html
     [mount] = stack.container()["MountPoints"]
     assert mount["ContainerPath"] in [path.strip('[]"') for path in _dockerfile("VOLUME")]
@@ -248,86 +250,69 @@ def test_the_image_is_built_for_x86(stack: Assembly) -> None:
     assert image["source"]["platform"] == "linux/amd64"
 
 
-@pytest.mark.parametrize(
-    ("settings", "scan_type", "frequency"),
-    [("stack", "BASIC", "SCAN_ON_PUSH"), ("closed", "ENHANCED", "CONTINUOUS_SCAN")],
-)
-def test_the_image_is_scanned(request: pytest.FixtureRequest, settings: str, scan_type: str, frequency: str) -> None:
+@pytest.mark.parametrize(("settings", "scanning"), [("stack", "BASIC"), ("closed", "ENHANCED"), ("large", "OFF")])
+def test_the_scanning_of_the_whole_registry_is_not_in_the_stack(
+    request: pytest.FixtureRequest, settings: str, scanning: str
+) -> None:
     deployed: Assembly = request.getfixturevalue(settings)
-    scanning = deployed.one("AWS::ECR::RegistryScanningConfiguration")
-    assert scanning["ScanType"] == scan_type
-    [rule] = scanning["Rules"]
-    assert rule["ScanFrequency"] == frequency
-    [repository] = rule["RepositoryFilters"]
-    assert repository["FilterType"] == "WILDCARD"
-    assert repository["Filter"] in _image_repository(deployed)
-    assert deployed.resource("BatchImageScanning")["DeletionPolicy"] == "Retain"
+    assert not deployed.all("AWS::ECR::RegistryScanningConfiguration")  # the next stack's creation would fail
+    assert deployed.template["Metadata"] == {"ImageScanning": scanning}
 
 
-def _image_repository(stack: Assembly) -> str:
-    """The repository and tag that children run."""
-    return str(stack.container()["Image"])
-
-
-def test_the_registrys_scanning_can_be_left_alone(large: Assembly) -> None:
-    assert not large.all("AWS::ECR::RegistryScanningConfiguration")
-
-
-def test_a_childs_log_has_a_group_of_its_own(stack: Assembly) -> None:
+def test_children_have_a_separate_log_group(stack: Assembly) -> None:
     log = stack.container()["LogConfiguration"]
     assert log["LogDriver"] == "awslogs"
     assert log["Options"]["awslogs-group"] == "<BatchLogs>"
     assert stack.all("AWS::Logs::LogGroup")["BatchLogs"]["LogGroupName"] == "/transcription/transcription/worker"
 
 
-def outcome(conditions: list[dict[str, str]], **said: str) -> str:
-    """What Batch does after an attempt: the first condition whose every part matches; none: RETRY.
-
-    https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html
-    """
-    parts = {"OnStatusReason": "status_reason", "OnReason": "reason", "OnExitCode": "exit_code"}
-    for condition in conditions:
-        patterns = {parts[part]: pattern for part, pattern in condition.items() if part != "Action"}
-        if all(_matches(pattern, said.get(name, "")) for name, pattern in patterns.items()):
-            return condition["Action"].upper()
-    return "RETRY"
-
-
-def _matches(pattern: str, text: str) -> bool:
-    return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern
-
-
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("attempt", "retried"),
     [
-        ({"status_reason": "Your Spot Task was interrupted.", "exit_code": "137"}, "RETRY"),
-        ({"status_reason": "Your Spot Task was interrupted."}, "RETRY"),
-        ({"status_reason": "ResourceInitializationError: unable to pull secrets or registry auth"}, "RETRY"),
-        ({"status_reason": "Essential container in task exited", "exit_code": "75"}, "RETRY"),
+        ({"onStatusReason": "Your Spot Task was interrupted.", "onExitCode": "137"}, True),
+        ({"onStatusReason": "Your Spot Task was interrupted."}, True),
+        ({"onStatusReason": "ResourceInitializationError: unable to pull secrets or registry auth"}, True),
+        ({"onStatusReason": "Timeout waiting for network interface provisioning to complete."}, True),
+        ({"onStatusReason": "Timeout waiting for EphemeralStorage provisioning to complete."}, True),
         (
             {
-                "status_reason": "Essential container in task exited",
-                "reason": "OutOfMemoryError: Container killed due to memory usage",
-                "exit_code": "137",
+                "onStatusReason": "Task failed to start",
+                "onReason": "CannotPullContainerError: failed to copy: httpReadSeeker: dial tcp: i/o timeout",
             },
-            "RETRY",
+            True,
         ),
-        ({"status_reason": "Essential container in task exited", "exit_code": "78"}, "EXIT"),
-        ({"status_reason": "Essential container in task exited", "exit_code": "1"}, "EXIT"),
-        ({"status_reason": "Task failed to start", "reason": "CannotPullContainerError: not found"}, "EXIT"),
-        ({}, "EXIT"),
+        ({"onExitCode": "75"}, True),
+        ({"onReason": "OutOfMemoryError: Container killed due to memory usage", "onExitCode": "137"}, True),
+        ({"onExitCode": "143"}, True),  # SIGTERM before the worker's handler is set
+        ({"onExitCode": "1"}, True),
+        ({"onExitCode": "78"}, False),
+        ({}, True),
     ],
 )
-def test_only_a_cause_that_a_new_start_can_cure_is_tried_again(
-    stack: Assembly, said: dict[str, str], expected: str
+def test_batch_retries_all_but_the_workers_permanent_failures(
+    stack: Assembly, attempt: dict[str, str], retried: bool
 ) -> None:
     strategy = stack.one("AWS::Batch::JobDefinition")["RetryStrategy"]
     assert strategy["Attempts"] == 3
     assert len(strategy["EvaluateOnExit"]) <= 5  # Batch's limit
-    assert outcome(strategy["EvaluateOnExit"], **said) == expected
+    conditions = [{key[0].lower() + key[1:]: part for key, part in c.items()} for c in strategy["EvaluateOnExit"]]
+    seen = {"onExitCode": "", "onReason": "", "onStatusReason": "Essential container in task exited", **attempt}
+    assert batch.is_retried(conditions, seen) is retried
 
 
-def test_an_attempt_and_a_place_in_the_queue_end_some_time(stack: Assembly) -> None:
+def test_waiting_children_keep_the_revision_of_their_submission(stack: Assembly) -> None:
+    assert stack.one("AWS::Batch::JobDefinition")["ResourceRetentionPolicy"] == {"SkipDeregisterOnUpdate": True}
+
+
+def test_the_deadline_of_a_run_is_later_than_the_last_attempt_of_a_child(stack: Assembly) -> None:
+    hours = float(stack.environment()["AirflowConfigurationOptions"]["transcription.deadline_hours"])
+    definition, queue = stack.one("AWS::Batch::JobDefinition"), stack.one("AWS::Batch::JobQueue")
+    attempts = definition["RetryStrategy"]["Attempts"] * definition["Timeout"]["AttemptDurationSeconds"]
+    stuck = max(action["MaxTimeSeconds"] for action in queue["JobStateTimeLimitActions"])
+    assert hours * 3600 >= attempts + stuck
+
+
+def test_an_attempt_and_the_wait_in_the_queue_have_a_time_limit(stack: Assembly) -> None:
     assert stack.one("AWS::Batch::JobDefinition")["Timeout"] == {"AttemptDurationSeconds": 12 * 3600}
     actions = stack.one("AWS::Batch::JobQueue")["JobStateTimeLimitActions"]
     assert {action["Reason"] for action in actions} == {
@@ -347,17 +332,17 @@ def test_airflow_is_the_supported_version_in_the_smallest_class(stack: Assembly)
     assert environment["AirflowVersion"] == "3.3.1"
     assert environment["EnvironmentClass"] == "mw1.micro"
     numbers = ("Schedulers", "MinWebservers", "MaxWebservers", "MinWorkers", "MaxWorkers")
-    assert [environment[name] for name in numbers] == [1, 1, 1, 1, 1]  # micro takes nothing else
+    assert [environment[name] for name in numbers] == [1, 1, 1, 1, 1]  # the only numbers that mw1.micro accepts
 
 
-def test_a_larger_class_gets_two_schedulers_and_the_set_number_of_workers(large: Assembly) -> None:
+def test_a_larger_class_has_two_schedulers_and_the_configured_number_of_workers(large: Assembly) -> None:
     environment = large.environment()
     numbers = ("Schedulers", "MinWebservers", "MaxWebservers", "MinWorkers", "MaxWorkers")
     assert [environment[name] for name in numbers] == [2, 2, 2, 1, 3]
     assert environment["WebserverAccessMode"] == "PUBLIC_AND_PRIVATE"
 
 
-def test_airflow_learns_where_the_pipeline_is_from_its_configuration(stack: Assembly) -> None:
+def test_airflows_configuration_names_bucket_queue_and_job_definition(stack: Assembly) -> None:
     assert stack.environment()["AirflowConfigurationOptions"] == {
         "transcription.bucket": "<StorageAudio>",
         "transcription.job_queue": "<BatchQueue.JobQueueArn>",
@@ -365,36 +350,38 @@ def test_airflow_learns_where_the_pipeline_is_from_its_configuration(stack: Asse
         "transcription.vcpus_per_child": "2",
         "transcription.memory_gb_per_child": "4",
         "transcription.max_instances_default": "20",
+        "transcription.max_usd": "0",
         "transcription.usd_per_vcpu_hour": "0.04048",
         "transcription.usd_per_gb_hour": "0.004445",
         "transcription.notification_topic_arn": "<NotificationsTopic>",
         "transcription.metrics_namespace": "Transcription",
         "transcription.schedule": "0 1 * * *",
+        "transcription.deadline_hours": "48",
     }
 
 
-def test_every_option_that_airflow_is_told_is_one_that_the_pipeline_reads(stack: Assembly) -> None:
-    declared = (PROJECT / "plugins" / "transcription" / "settings.py").read_text()
+def test_the_pipeline_reads_every_configuration_option(stack: Assembly) -> None:
+    declared = (PROJECT / "plugins" / "transcription" / "configuration.py").read_text()
     for option in stack.environment()["AirflowConfigurationOptions"]:
         assert f"    {option.removeprefix('transcription.')}: " in declared, option
 
 
-def test_the_dag_runs_at_the_set_time(large: Assembly) -> None:
+def test_the_dags_schedule_is_that_of_the_setting(large: Assembly) -> None:
     assert large.environment()["AirflowConfigurationOptions"]["transcription.schedule"] == "30 3 * * 1-5"
 
 
-def test_a_new_revision_of_the_worker_leaves_the_airflow_environment_alone(stack: Assembly) -> None:
-    said = json.dumps(stack.resource("AirflowEnvironment"))
+def test_a_new_revision_of_the_worker_does_not_change_the_airflow_environment(stack: Assembly) -> None:
+    environment = json.dumps(stack.resource("AirflowEnvironment"))
     assert stack.resource("BatchWorker")["Type"] == "AWS::Batch::JobDefinition"
-    assert "<BatchWorker>" not in said
+    assert "<BatchWorker>" not in environment
 
 
-def test_the_job_definition_has_the_name_that_airflow_asks_for(stack: Assembly) -> None:
-    asked = stack.environment()["AirflowConfigurationOptions"]["transcription.job_definition"]
-    assert stack.one("AWS::Batch::JobDefinition")["JobDefinitionName"] == asked
+def test_the_job_definition_has_the_name_in_airflows_configuration(stack: Assembly) -> None:
+    configured = stack.environment()["AirflowConfigurationOptions"]["transcription.job_definition"]
+    assert stack.one("AWS::Batch::JobDefinition")["JobDefinitionName"] == configured
 
 
-def test_airflow_logs_warnings_and_its_tasks_tell_all(stack: Assembly) -> None:
+def test_airflow_logs_warnings_and_tasks_also_log_info(stack: Assembly) -> None:
     levels = {k: (v["Enabled"], v["LogLevel"]) for k, v in stack.environment()["LoggingConfiguration"].items()}
     assert levels == {
         "DagProcessingLogs": (True, "WARNING"),
@@ -405,7 +392,7 @@ def test_airflow_logs_warnings_and_its_tasks_tell_all(stack: Assembly) -> None:
     }
 
 
-def test_every_log_group_is_encrypted_and_forgets(stack: Assembly) -> None:
+def test_every_log_group_is_encrypted_and_its_logs_expire(stack: Assembly) -> None:
     groups = stack.all("AWS::Logs::LogGroup").values()
     assert {group["LogGroupName"] for group in groups} == {
         *(f"airflow-transcription-{kind}" for kind in ("DAGProcessing", "Scheduler", "Task", "WebServer", "Worker")),
@@ -415,7 +402,7 @@ def test_every_log_group_is_encrypted_and_forgets(stack: Assembly) -> None:
     assert {(group["RetentionInDays"], group["KmsKeyId"]) for group in groups} == {(90, "<EncryptionKey.Arn>")}
 
 
-def test_the_airflow_environment_comes_after_its_code_its_rights_and_its_log_groups(stack: Assembly) -> None:
+def test_the_airflow_environment_depends_on_its_code_permissions_and_log_groups(stack: Assembly) -> None:
     needed = stack.resource("AirflowEnvironment")["DependsOn"]
     for name in (
         "AirflowCodePluginsCustomResource",
@@ -423,11 +410,12 @@ def test_the_airflow_environment_comes_after_its_code_its_rights_and_its_log_gro
         "AirflowRoleDefaultPolicy",
         "AirflowTaskLogs",
         "DefaultRoute",
+        "AirflowSecurityGroupfrom",  # the rule that lets its parts talk to each other
     ):
         assert any(name in other for other in needed), name
 
 
-def test_airflow_and_notifications_are_encrypted_with_a_key_that_rotates(stack: Assembly) -> None:
+def test_airflow_and_notifications_are_encrypted_with_a_rotating_key(stack: Assembly) -> None:
     assert stack.one("AWS::KMS::Key")["EnableKeyRotation"] is True
     assert stack.environment()["KmsKey"] == "<EncryptionKey.Arn>"
     assert stack.one("AWS::SNS::Topic")["KmsMasterKeyId"] == "<EncryptionKey.Arn>"
@@ -441,19 +429,20 @@ def test_the_ui_is_public_unless_set_otherwise(stack: Assembly, closed: Assembly
 # --- Observability
 
 
-def test_there_is_an_alarm_for_each_way_that_a_run_goes_wrong(stack: Assembly) -> None:
+def test_there_is_an_alarm_for_each_kind_of_failure(stack: Assembly) -> None:
     alarms = stack.all("AWS::CloudWatch::Alarm")
-    said = {
+    conditions = {
         name.removeprefix("Observability"): (alarm["Threshold"], alarm["ComparisonOperator"], alarm["TreatMissingData"])
         for name, alarm in alarms.items()
     }
     at_least, quiet = "GreaterThanOrEqualToThreshold", "notBreaching"
-    assert said == {
+    assert conditions == {
         "RunFailed": (1, at_least, quiet),
         "ChildrenFailed": (1, at_least, quiet),
         "ManyRejected": (0.1, at_least, quiet),
         "AudioWaits": (48, at_least, quiet),
         "SchedulerSilent": (1, "LessThanThreshold", "breaching"),
+        "NoRun": (1, "LessThanThreshold", "breaching"),
     }
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == ["<NotificationsTopic>"]
@@ -468,6 +457,21 @@ def test_the_run_alarm_watches_our_dag_in_our_environment(stack: Assembly) -> No
     assert dimensions == {"DAG": "transcription", "Environment": "transcription"}
 
 
+def test_an_alarm_fires_if_no_run_has_started_for_26_hours_also_with_the_dag_paused(stack: Assembly) -> None:
+    alarm = stack.all("AWS::CloudWatch::Alarm")["ObservabilityNoRun"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("Transcription", "RunsStarted", "Sum")
+    assert "DatapointsToAlarm" not in alarm  # all periods
+    assert (alarm["Period"], alarm["EvaluationPeriods"]) == (3600, 26)
+
+
+def test_no_alarm_evaluates_more_than_cloudwatch_allows(stack: Assembly) -> None:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    for alarm in stack.all("AWS::CloudWatch::Alarm").values():
+        periods = {metric["MetricStat"]["Period"] for metric in alarm.get("Metrics", ()) if "MetricStat" in metric}
+        for period in periods or {alarm["Period"]}:
+            assert period * alarm["EvaluationPeriods"] <= (604_800 if period >= 3600 else 86_400)
+
+
 def test_the_alarms_read_the_metrics_that_airflow_may_publish(stack: Assembly) -> None:
     [publish] = [s for s in stack.statements("AirflowRole") if s.get("Sid") == "PublishMetrics"]
     namespaces = set(as_list(publish["Condition"]["StringEquals"]["cloudwatch:namespace"]))
@@ -479,7 +483,7 @@ def test_the_alarms_read_the_metrics_that_airflow_may_publish(stack: Assembly) -
     assert stack.environment()["AirflowConfigurationOptions"]["transcription.metrics_namespace"] in namespaces
 
 
-def test_a_failed_job_of_our_queue_is_counted_and_kept_with_its_reason(stack: Assembly) -> None:
+def test_a_failed_job_of_our_queue_is_counted_and_logged(stack: Assembly) -> None:
     rule = stack.one("AWS::Events::Rule")
     assert rule["EventPattern"] == {
         "source": ["aws.batch"],
@@ -504,7 +508,14 @@ def test_the_dashboard_shows_files_hours_cost_waiting_and_failures(stack: Assemb
         assert shown in body, shown
 
 
-def test_mail_goes_to_the_set_address_and_to_nobody_by_default(stack: Assembly, large: Assembly) -> None:
+def test_the_dashboards_name_has_the_region_because_all_regions_share_the_names(
+    stack: Assembly, closed: Assembly
+) -> None:
+    assert stack.one("AWS::CloudWatch::Dashboard")["DashboardName"] == "transcription-<AWS::Region>"
+    assert closed.one("AWS::CloudWatch::Dashboard")["DashboardName"] == "transcription-eu-west-1"
+
+
+def test_e_mail_goes_to_the_configured_address_and_by_default_there_is_none(stack: Assembly, large: Assembly) -> None:
     assert not stack.all("AWS::SNS::Subscription")
     subscription = large.one("AWS::SNS::Subscription")
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "team@example.com")
@@ -520,7 +531,7 @@ def test_a_second_deployment_in_the_account_shares_no_name_with_the_first(stack:
         return {
             properties[key]
             for resource in assembly.resources.values()
-            if resource["Type"] != "AWS::IAM::Policy"  # its name counts within its role only
+            if resource["Type"] != "AWS::IAM::Policy"  # its name is unique within its role only
             for properties in [resource.get("Properties", {})]
             for key in keys
             if isinstance(properties.get(key), str)
@@ -531,17 +542,18 @@ def test_a_second_deployment_in_the_account_shares_no_name_with_the_first(stack:
     assert manifest["artifacts"]["Transcription"]["properties"]["stackName"] == "Team-B"
 
 
-def test_the_outputs_say_what_a_user_needs(stack: Assembly) -> None:
+def test_the_stack_has_the_outputs_that_a_user_needs(stack: Assembly) -> None:
     outputs = stack.template["Outputs"]
     assert set(outputs) == {
         "BucketName", "AirflowUrl", "AirflowEnvironmentName", "AirflowCodeBucketName", "AccessLogsBucketName",
         "JobQueueArn", "JobDefinitionArn", "JobDefinitionName", "WorkerLogGroupName", "NotificationTopicArn",
     }  # fmt: skip
     assert all(output["Description"] for output in outputs.values())
+    assert plain(outputs["JobDefinitionArn"]["Value"]) == "<BatchWorker.JobDefinitionArn>"
 
 
-def test_the_template_is_tied_to_no_account_and_no_region(stack: Assembly) -> None:
+def test_the_template_depends_on_no_account_and_no_region(stack: Assembly) -> None:
     manifest = json.loads((stack.folder / "manifest.json").read_text())
     assert manifest["artifacts"]["Transcription"]["environment"] == "aws://unknown-account/unknown-region"
-    assert "missing" not in manifest  # nothing was to be looked up
+    assert "missing" not in manifest  # the synthesis looked up nothing in an account
     assert "us-east-1" not in stack.template_file.read_text()

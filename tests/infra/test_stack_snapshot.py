@@ -1,6 +1,6 @@
-"""The whole template as a page that a reviewer can read: any change of the stack shows in its diff.
+"""The whole template as a readable file, so that a review shows every change of the stack.
 
-After a wanted change: UPDATE_SNAPSHOT=1 .venv/airflow/bin/python -m pytest tests/infra/test_stack_snapshot.py
+After an intended change, run `make snapshot`.
 """
 
 import os
@@ -14,7 +14,7 @@ from tests.infra.stack_template import Assembly, plain, plain_name
 
 SNAPSHOT = Path(__file__).parent / "snapshot.yaml"
 
-# Hashes of files, which change with every line of code and are nobody's concern here.
+# Hashes of files. They change with every line of code, so the snapshot does not contain them.
 VOLATILE = [(re.compile(r"\b[0-9a-f]{64}\b"), "<hash>"), (re.compile(r"-[0-9a-f]{12}(?=\.(zip|txt))"), "-<hash>")]
 
 
@@ -30,7 +30,7 @@ def _readable(value: Any) -> Any:
 
 
 def snapshot(stack: Assembly) -> str:
-    """Resources by name with type, dependencies and properties, then the outputs."""
+    """The snapshot's text: resources by name with type, dependencies and properties, then the outputs."""
     page: dict[str, Any] = {}
     for name, resource in sorted(stack.resources.items(), key=lambda item: plain_name(item[0])):
         entry = {key: plain(value) for key, value in resource.items() if key not in ("Metadata", "DependsOn")}
@@ -43,8 +43,8 @@ def snapshot(stack: Assembly) -> str:
     return yaml.safe_dump(_readable(page), sort_keys=True, width=120)
 
 
-def test_the_template_is_as_reviewed(stack: Assembly) -> None:
+def test_the_template_equals_the_snapshot(stack: Assembly) -> None:
     now = snapshot(stack)
     if os.environ.get("UPDATE_SNAPSHOT"):
         SNAPSHOT.write_text(now)
-    assert now == SNAPSHOT.read_text(), f"The stack changed. If that is wanted:\n{__doc__}"
+    assert now == SNAPSHOT.read_text(), "The stack changed. If the change is intended, run `make snapshot`."

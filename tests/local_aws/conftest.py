@@ -12,7 +12,7 @@ from local_aws import server
 from local_aws.containers import WorkerProcess
 from local_aws.server import LocalAws
 
-# As small as a template with a Batch queue can be; what it leaves out, CloudFormation lets one leave out.
+# The smallest template with a Batch queue. It omits all optional properties.
 QUEUE_TEMPLATE = {
     "Resources": {
         "Compute": {
@@ -79,7 +79,7 @@ def queue_stack(aws: LocalAws) -> dict[str, str]:
 
 @dataclass
 class Jobs:
-    """Submits shell commands as Batch jobs and waits for what becomes of them."""
+    """Submits shell commands as Batch jobs and waits for their end."""
 
     client: Any
     queue: str
@@ -113,7 +113,7 @@ class Jobs:
             if holds(job):
                 return job
             time.sleep(0.05)
-        raise AssertionError(f"The job never got there: {job}")
+        raise AssertionError(f"The job did not reach the expected state: {job}")
 
     def log(self, aws: LocalAws, job: dict[str, Any]) -> list[str]:
         events = aws.client("logs").get_log_events(

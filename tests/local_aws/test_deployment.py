@@ -1,14 +1,17 @@
-"""The CDK app's own template deploys to the local AWS unchanged, and is obeyed there."""
+"""The local AWS deploys the CDK app's unchanged template and applies its properties."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import leftovers
+import preflight
 import pytest
 from botocore.exceptions import ClientError
 
@@ -39,13 +42,22 @@ def changed_assembly(tmp_path: Path) -> Path:
     return shutil.copytree(CLOUD_ASSEMBLY, tmp_path / "cdk.out")
 
 
+def change(assembly: Path, kind: str, **properties: Any) -> None:
+    """Change properties of the only resource of a type in an assembly's template."""
+    file = assembly / "Transcription.template.json"
+    template = json.loads(file.read_text())
+    [resource] = [resource for resource in template["Resources"].values() if resource["Type"] == kind]
+    resource["Properties"] |= properties
+    file.write_text(json.dumps(template))
+
+
 def test_every_resource_of_the_template_is_deployed(aws: LocalAws, stack: Stack, template: dict[str, Any]) -> None:
     assert stack.resources == len(template["Resources"])
     body = aws.client("cloudformation").get_template(StackName="Transcription")["TemplateBody"]
     assert json.loads(json.dumps(body)) == template
 
 
-def test_airflow_gets_the_names_of_what_was_deployed(aws: LocalAws, stack: Stack) -> None:
+def test_airflows_options_name_the_deployed_bucket_queue_and_job_definition(aws: LocalAws, stack: Stack) -> None:
     options = stack.airflow_options
     assert options["transcription.bucket"] == stack.outputs["BucketName"]
     batch = aws.client("batch")
@@ -63,7 +75,7 @@ def test_the_audio_bucket_is_versioned_encrypted_and_closed_to_the_public(aws: L
     assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"]
 
 
-def test_a_tls_only_policy_stands_in_nobodys_way_and_a_plain_denial_does(aws: LocalAws, stack: Stack) -> None:
+def test_a_tls_only_policy_allows_requests_and_other_denials_apply(aws: LocalAws, stack: Stack) -> None:
     s3, bucket = aws.client("s3"), stack.outputs["BucketName"]
     policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
     assert any("aws:SecureTransport" in json.dumps(statement) for statement in policy["Statement"])
@@ -79,7 +91,7 @@ def test_a_tls_only_policy_stands_in_nobodys_way_and_a_plain_denial_does(aws: Lo
             s3.put_object(Bucket="closed", Key="x", Body=b"x")
 
 
-def test_the_job_definition_keeps_its_retries_and_its_timeout(
+def test_the_job_definition_has_the_templates_retries_and_timeout(
     aws: LocalAws, stack: Stack, template: dict[str, Any]
 ) -> None:
     (planned,) = (
@@ -111,7 +123,7 @@ def test_the_airflow_code_is_in_its_bucket(aws: LocalAws, stack: Stack, template
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of what the CDK app is made from, which a test may change."""
+    """A copy of the CDK app's source files that a test may change."""
     leave_out = shutil.ignore_patterns("__pycache__", "node_modules")
     for name in ("infra", "dags", "plugins", "worker_image"):
         shutil.copytree(PROJECT / name, tmp_path / "project" / name, ignore=leave_out)
@@ -120,7 +132,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def synthesise(project: Path, settings: str = "") -> Path:
-    """What `make synth` does with the project."""
+    """Synthesise the project, as `make synth` does. Return the output folder."""
     (project / "settings.toml").write_text(settings)
     subprocess.run(
         [PROJECT / ".venv" / "infra" / "bin" / "python", project / "infra" / "app.py"],
@@ -131,11 +143,11 @@ def synthesise(project: Path, settings: str = "") -> Path:
 
 
 def environment_properties() -> dict[str, Any]:
-    (environment,) = Environment.by_name.values()
+    environment = Environment.live["us-east-1", "transcription"]
     return dict(environment.properties)
 
 
-def test_an_update_brings_new_dags_and_plugins_and_drops_the_dags_that_are_gone(
+def test_an_update_uploads_new_dags_and_plugins_and_deletes_removed_dags(
     aws: LocalAws, stack: Stack, project: Path
 ) -> None:
     before = environment_properties()
@@ -150,15 +162,13 @@ def test_an_update_brings_new_dags_and_plugins_and_drops_the_dags_that_are_gone(
     assert [item["Key"] for item in listed] == ["dags/renamed.py"]
     after = environment_properties()
     assert after["PluginsS3Path"] != before["PluginsS3Path"]
-    for properties in (before, after):  # the old one stays for a roll-back
+    for properties in (before, after):  # the old plugins stay for a rollback
         s3.head_object(Bucket=bucket, Key=properties["PluginsS3Path"])
     assert after["RequirementsS3Path"] == before["RequirementsS3Path"]
-    assert updated.outputs["BucketName"] == stack.outputs["BucketName"]  # nothing in it is lost
+    assert updated.outputs["BucketName"] == stack.outputs["BucketName"]  # the bucket was not replaced
 
 
-def test_an_update_to_more_cpus_and_another_model_takes_effect_and_leaves_airflow_alone(
-    aws: LocalAws, stack: Stack, project: Path
-) -> None:
+def test_an_update_of_cpus_and_model_changes_batch_but_not_airflow(aws: LocalAws, stack: Stack, project: Path) -> None:
     deployment.deploy(aws, synthesise(project))
     airflow = environment_properties()
     batch, name = aws.client("batch"), stack.airflow_options["transcription.job_definition"]
@@ -181,12 +191,67 @@ def test_an_update_to_more_cpus_and_another_model_takes_effect_and_leaves_airflo
     assert environment_properties() == airflow  # an update of Airflow would take half an hour
 
 
-def test_an_environment_whose_plugins_are_not_in_the_bucket_is_refused(aws: LocalAws, changed_assembly: Path) -> None:
-    template_file = changed_assembly / "Transcription.template.json"
-    template = json.loads(template_file.read_text())
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::MWAA::Environment":
-            resource["Properties"]["PluginsS3Path"] = "no-such.zip"
-    template_file.write_text(json.dumps(template))
+def test_an_environment_without_its_plugins_in_the_bucket_is_rejected(aws: LocalAws, changed_assembly: Path) -> None:
+    change(changed_assembly, "AWS::MWAA::Environment", PluginsS3Path="no-such.zip")
     with pytest.raises(Exception, match=r"PluginsS3Path|500"):
         deployment.deploy(aws, changed_assembly, stack="Transcription")
+
+
+def buckets(aws: LocalAws) -> set[str]:
+    return {bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"] if "storage" in bucket["Name"]}
+
+
+def test_a_second_region_has_its_own_stack_in_the_same_account(aws: LocalAws, stack: Stack) -> None:
+    second = deployment.deploy(aws, CLOUD_ASSEMBLY, region="eu-central-1")
+    assert second.resources == stack.resources
+    assert second.outputs["BucketName"] != stack.outputs["BucketName"]
+    assert second.airflow_role != stack.airflow_role
+    dashboards = [
+        entry["DashboardName"]
+        for region in ("us-east-1", "eu-central-1")
+        for entry in aws.client("cloudwatch", region).list_dashboards()["DashboardEntries"]
+    ]
+    assert dashboards == ["transcription-us-east-1", "transcription-eu-central-1"]
+
+
+def test_a_dashboard_of_the_same_name_fails_in_another_region(
+    aws: LocalAws, stack: Stack, changed_assembly: Path
+) -> None:
+    change(changed_assembly, "AWS::CloudWatch::Dashboard", DashboardName="transcription-us-east-1")
+    with pytest.raises(RuntimeError, match="transcription-us-east-1 already exists in this account"):
+        deployment.deploy(aws, changed_assembly, region="eu-north-1")
+
+
+def test_a_failed_first_creation_leaves_only_buckets_that_are_not_empty_and_names_them(
+    aws: LocalAws, stack: Stack, changed_assembly: Path
+) -> None:
+    before = buckets(aws)
+    change(changed_assembly, "AWS::MWAA::Environment", RequirementsS3Path="no-such.txt")
+    with pytest.raises(RuntimeError, match="is ROLLBACK_FAILED: RequirementsS3Path"):
+        deployment.deploy(aws, changed_assembly, region="ap-south-1")
+
+    left = buckets(aws) - before
+    cloudformation, s3 = aws.client("cloudformation", "ap-south-1"), aws.client("s3")
+    assert leftovers.buckets_of("Transcription", cloudformation) == dict.fromkeys(left, "Airflow's code")
+    with pytest.raises(preflight.CannotDeployError, match=re.escape(leftovers.deletion_of(left))):
+        preflight.check_failed_creation("Transcription", cloudformation, s3)
+
+    for name in left:
+        leftovers.delete_bucket(name, s3)
+    preflight.check_failed_creation("Transcription", cloudformation, s3)
+    deployment.deploy(aws, CLOUD_ASSEMBLY, region="ap-south-1")
+    assert len(buckets(aws) - before) == 3
+
+
+def test_a_deleted_stack_leaves_its_buckets(aws: LocalAws) -> None:
+    before = buckets(aws)
+    deployment.deploy(aws, CLOUD_ASSEMBLY, region="sa-east-1")
+    aws.client("cloudformation", "sa-east-1").delete_stack(StackName="Transcription")
+    assert len(buckets(aws) - before) == 3
+
+
+def test_children_that_wait_during_an_update_keep_their_revision(aws: LocalAws, stack: Stack) -> None:
+    name = stack.airflow_options["transcription.job_definition"]
+    definitions = aws.client("batch").describe_job_definitions(jobDefinitionName=name)["jobDefinitions"]
+    assert len(definitions) > 1  # an earlier test updated it
+    assert {definition["status"] for definition in definitions} == {"ACTIVE"}

@@ -1,4 +1,4 @@
-"""The local S3 keeps to conditions and keys as S3 does, wherever moto alone does not."""
+"""The local S3 handles conditions and keys like S3 where moto does not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_any_key_can_be_put_copied_listed_and_deleted(s3: Any, key: str) -> None
     assert "Contents" not in s3.list_objects_v2(Bucket="keys")
 
 
-def test_a_copy_of_a_source_that_was_replaced_is_refused(s3: Any) -> None:
+def test_a_conditional_copy_fails_if_the_source_was_replaced(s3: Any) -> None:
     old = s3.put_object(Bucket="keys", Key="talk;1?.wav", Body=b"old")["ETag"]
     source = {"Bucket": "keys", "Key": "talk;1?.wav"}
     s3.copy_object(Bucket="keys", Key="copy", CopySource=source, CopySourceIfMatch=old)
@@ -40,7 +40,7 @@ def test_a_copy_of_a_source_that_was_replaced_is_refused(s3: Any) -> None:
     assert s3.get_object(Bucket="keys", Key="copy")["Body"].read() == b"old"
 
 
-def test_a_deletion_of_an_object_that_was_replaced_is_refused(s3: Any) -> None:
+def test_a_conditional_deletion_fails_if_the_object_was_replaced(s3: Any) -> None:
     old = s3.put_object(Bucket="keys", Key="talk", Body=b"old")["ETag"]
     s3.put_object(Bucket="keys", Key="talk", Body=b"new")
     with pytest.raises(ClientError) as refused:
@@ -48,23 +48,50 @@ def test_a_deletion_of_an_object_that_was_replaced_is_refused(s3: Any) -> None:
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
 
 
+@pytest.mark.parametrize("storage", ["GLACIER", "DEEP_ARCHIVE"])
+def test_an_archived_object_can_be_read_and_copied_only_after_it_is_restored(s3: Any, storage: str) -> None:
+    archived = {"Bucket": "keys", "Key": f"archive/{storage} ü.wav"}
+    s3.put_object(**archived, Body=b"content", StorageClass=storage)
+    for call in (
+        lambda: s3.get_object(**archived),
+        lambda: s3.copy_object(Bucket="keys", Key="y", CopySource=archived),
+    ):
+        with pytest.raises(ClientError, match=r"InvalidObjectState|ObjectNotInActiveTier") as refused:
+            call()
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    assert s3.head_object(**archived)["StorageClass"] == storage
+
+    def listed() -> Any:
+        [item] = s3.list_objects_v2(Bucket="keys", Prefix=archived["Key"], OptionalObjectAttributes=["RestoreStatus"])[
+            "Contents"
+        ]
+        assert item["StorageClass"] == storage
+        return item.get("RestoreStatus")
+
+    assert listed() is None
+    s3.restore_object(**archived, RestoreRequest={"Days": 1})
+    assert listed()["RestoreExpiryDate"]
+    assert s3.get_object(**archived)["Body"].read() == b"content"
+    s3.copy_object(Bucket="keys", Key="archive/copy", CopySource=archived)
+
+
 @pytest.fixture
 def slow_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every write dwells between its condition and its deed."""
+    """Make every write wait between the check of its condition and the write."""
     from moto.s3.models import S3Backend
 
     for name in ("put_object", "delete_object"):
         real = getattr(S3Backend, name)
 
-        def dwelling(*args: Any, real: Any = real, **kwargs: Any) -> Any:
+        def delayed(*args: Any, real: Any = real, **kwargs: Any) -> Any:
             time.sleep(0.05)
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(S3Backend, name, dwelling)
+        monkeypatch.setattr(S3Backend, name, delayed)
 
 
-def done_at_once(call: Callable[[int], Any]) -> int:
-    """How many of eight calls at the same time are done; the others must be refused for their condition."""
+def successes_of_eight(call: Callable[[int], Any]) -> int:
+    """Make eight calls at the same time. Return how many succeed. The others must fail because of their condition."""
 
     def attempt(number: int) -> bool:
         try:
@@ -79,11 +106,11 @@ def done_at_once(call: Callable[[int], Any]) -> int:
         return sum(pool.map(attempt, range(8)))
 
 
-def test_of_many_that_create_replace_or_delete_an_object_on_a_condition_one_does(s3: Any, slow_writes: None) -> None:
+def test_of_many_conditional_writes_at_the_same_time_only_one_succeeds(s3: Any, slow_writes: None) -> None:
     lock = {"Bucket": "keys", "Key": "lock"}
-    assert done_at_once(lambda number: s3.put_object(**lock, Body=f"new {number}", IfNoneMatch="*")) == 1
+    assert successes_of_eight(lambda number: s3.put_object(**lock, Body=f"new {number}", IfNoneMatch="*")) == 1
     old = s3.head_object(**lock)["ETag"]
-    assert done_at_once(lambda number: s3.put_object(**lock, Body=f"next {number}", IfMatch=old)) == 1
+    assert successes_of_eight(lambda number: s3.put_object(**lock, Body=f"next {number}", IfMatch=old)) == 1
     last = s3.head_object(**lock)["ETag"]
-    assert done_at_once(lambda number: s3.delete_object(**lock, IfMatch=last)) == 1
-    assert done_at_once(lambda number: s3.put_object(**lock, Body=b"", IfMatch=last)) == 0
+    assert successes_of_eight(lambda number: s3.delete_object(**lock, IfMatch=last)) == 1
+    assert successes_of_eight(lambda number: s3.put_object(**lock, Body=b"", IfMatch=last)) == 0

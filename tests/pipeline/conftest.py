@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def empty_bucket(s3: Any, configured: Any) -> str:
-    """The deployed audio bucket, with nothing in it."""
+    """The name of the deployed audio bucket, which is empty."""
     name = configured.outputs["BucketName"]
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=name):
         versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
@@ -20,7 +20,7 @@ def empty_bucket(s3: Any, configured: Any) -> str:
 
 @pytest.fixture
 def put(s3: Any, empty_bucket: str) -> Callable[..., str]:
-    """Puts an object and returns its ETag; it may be given the time at which it was put."""
+    """Writes an object and returns its ETag. `modified` sets the time of the write."""
 
     def put(key: str, body: bytes = b"x", *, modified: datetime | None = None, **metadata: str) -> str:
         from moto.s3.models import s3_backends
@@ -44,3 +44,8 @@ def keys(s3: Any, empty_bucket: str) -> Callable[[str], list[str]]:
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
     return keys
+
+
+@pytest.fixture
+def read(s3: Any, empty_bucket: str) -> Any:
+    return lambda key: s3.get_object(Bucket=empty_bucket, Key=key)["Body"].read()

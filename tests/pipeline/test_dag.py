@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import subprocess
 import sys
 from itertools import pairwise
@@ -23,29 +24,42 @@ def dag() -> Any:
     return bag.dags["transcription"]
 
 
-def test_the_tasks_follow_each_other_as_in_the_diagram(dag: Any) -> None:
+def test_the_tasks_have_the_order_of_the_diagram(dag: Any) -> None:
     order = ["sense_input", "plan", "submit", "wait", "verify"]
     assert sorted(dag.task_ids) == sorted(order)
     for earlier, later in pairwise(order):
         assert later in dag.get_task(earlier).downstream_task_ids
 
 
-def test_it_runs_every_night_at_one_and_owns_the_day_before(dag: Any) -> None:
+def test_the_dag_runs_every_night_at_one_for_the_day_before(dag: Any) -> None:
     timetable = coerce_to_core_timetable(dag.timetable)
     interval = timetable.infer_manual_data_interval(run_after=datetime(2026, 11, 23, 5))
     assert (interval.start, interval.end) == (datetime(2026, 11, 22, 1), datetime(2026, 11, 23, 1))
 
 
-def test_one_run_is_at_work_at_a_time_and_missed_nights_are_not_made_up_for(dag: Any) -> None:
+def test_one_run_is_active_at_a_time_and_missed_nights_are_not_caught_up(dag: Any) -> None:
     assert dag.max_active_runs == 1
     assert dag.catchup is False
 
 
-def test_verify_runs_after_a_failed_wait_and_not_after_a_skipped_one(dag: Any) -> None:
-    assert dag.get_task("verify").trigger_rule == "none_skipped"
+def test_verify_runs_after_a_failed_wait_and_not_after_a_skipped_one_or_a_failed_plan(dag: Any) -> None:
+    verify = dag.get_task("verify")
+    assert verify.trigger_rule == "all_done_min_one_success"
+    assert verify.upstream_task_ids == {"plan", "submit", "wait"}, "of these, only a plan that failed leaves no success"
 
 
-def test_a_skipped_sense_skips_all_that_follows_verify_too(dag: Any) -> None:
+def test_each_task_says_what_to_do_when_it_is_red(dag: Any) -> None:
+    for task in dag.tasks:
+        assert "When it is red" in task.doc_md, task.task_id
+    assert "Override parameters on existing runs" in dag.doc_md
+
+
+def test_a_task_has_no_link_that_is_never_set(dag: Any) -> None:
+    links = {task.task_id: [link.name for link in task.operator_extra_links] for task in dag.tasks}
+    assert links == {"sense_input": [], "plan": [], "submit": ["Batch Job Details"], "wait": [], "verify": []}
+
+
+def test_a_skipped_sense_input_skips_all_other_tasks(dag: Any) -> None:
     assert dag.get_task("sense_input").ignore_downstream_trigger_rules is True
 
 
@@ -62,12 +76,13 @@ def test_a_skipped_sense_skips_all_that_follows_verify_too(dag: Any) -> None:
         {"alternatives": 11},
         {"hot_words": {"voicemail": "much"}},
         {"dry_run": "perhaps"},
+        {"uploaded_from": "yesterday"},
     ],
 )
-def test_params_out_of_range_are_refused(dag: Any, params: dict[str, Any]) -> None:
+def test_params_out_of_range_are_rejected(dag: Any, params: dict[str, Any]) -> None:
     (name, value), *_ = params.items()
     with pytest.raises(ParamValidationError):
-        dag.params.get_param(name).resolve(value)
+        copy.deepcopy(dag.params.get_param(name)).resolve(value)
 
 
 @pytest.mark.parametrize(
@@ -83,22 +98,26 @@ def test_params_out_of_range_are_refused(dag: Any, params: dict[str, Any]) -> No
         {"alternatives": 10},
         {"prefix": None},
         {"hot_words": {"voicemail": 7.5}},
+        {"uploaded_from": "2026-11-20T18:00:00+01:00"},
+        {"uploaded_to": "2026-11-20T18:00:00Z"},
+        {"uploaded_to": None},
+        {"again": True},
     ],
 )
-def test_params_within_range_are_taken(dag: Any, params: dict[str, Any]) -> None:
+def test_params_within_range_are_accepted(dag: Any, params: dict[str, Any]) -> None:
     (name, value), *_ = params.items()
-    assert dag.params.get_param(name).resolve(value) == value
+    assert copy.deepcopy(dag.params.get_param(name)).resolve(value) == value
 
 
-def test_every_param_is_explained_in_the_trigger_form(dag: Any) -> None:
+def test_every_param_has_a_title_and_a_description_in_the_trigger_form(dag: Any) -> None:
     for name in dag.params:
         param = dag.params.get_param(name)
         assert param.schema["title"], name
         assert param.description, name
 
 
-def test_the_package_in_plugins_wins_over_the_dag_file_of_the_same_name() -> None:
-    """Airflow puts the plugins folder on the path before the DAG bundle, and so must every caller."""
+def test_an_import_finds_the_package_in_plugins_and_not_the_dag_file_of_the_same_name() -> None:
+    """The DAG file and the package are both called `transcription`. Airflow searches the plugins folder first."""
     program = (
         "from airflow.dag_processing.dagbag import BundleDagBag\n"
         f"dags = {str(PROJECT / 'dags')!r}\n"
@@ -109,9 +128,11 @@ def test_the_package_in_plugins_wins_over_the_dag_file_of_the_same_name() -> Non
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
-def test_the_dag_file_and_the_plugins_import_nothing_that_the_mwaa_image_lacks() -> None:
-    """MWAA's Airflow image has what these name, at the versions of Airflow's constraints."""
-    there = {"airflow", "boto3", "botocore", "transcription", "transcription_contract"} | set(sys.stdlib_module_names)
+def test_the_dag_file_and_the_plugins_import_only_packages_of_the_mwaa_image() -> None:
+    """MWAA's Airflow image contains these packages in the versions of Airflow's constraints."""
+    available = {"airflow", "boto3", "botocore", "transcription", "transcription_contract"} | set(
+        sys.stdlib_module_names
+    )
     for path in [*(PROJECT / "dags").rglob("*.py"), *(PROJECT / "plugins").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
@@ -120,11 +141,11 @@ def test_the_dag_file_and_the_plugins_import_nothing_that_the_mwaa_image_lacks()
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
             for name in names:
-                assert name.partition(".")[0] in there, f"{path}: {name}"
+                assert name.partition(".")[0] in available, f"{path}: {name}"
 
 
-def test_the_trigger_form_can_be_sent_as_it_is(dag: Any) -> None:
-    """Airflow's form demands a value for each field that has none and may not be null."""
+def test_the_trigger_form_can_be_submitted_unchanged(dag: Any) -> None:
+    """Airflow's form requires a value in every empty field that may not be null."""
     for name in dag.params:
         param = dag.params.get_param(name)
         if param.value in (None, "", [], {}):

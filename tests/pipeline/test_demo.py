@@ -1,4 +1,4 @@
-"""`make demo` on a folder of the user's own."""
+"""`make demo` with a folder of the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_users_folder_is_transcribed_and_what_could_not_be_read_is_named(tmp_path: Path) -> None:
+def test_a_users_folder_is_transcribed_and_unreadable_files_are_named(tmp_path: Path) -> None:
     audio, out = tmp_path / "my audio", tmp_path / "the texts"
     names = {
         "Grüße an alle.wav": "vm-leavemsg.wav",
@@ -55,14 +55,14 @@ def test_a_users_folder_is_transcribed_and_what_could_not_be_read_is_named(tmp_p
     assert "4 transcribed, 1 rejected" in done.stdout
 
 
-def test_a_folder_without_recordings_is_said_to_have_none(tmp_path: Path) -> None:
+def test_a_folder_without_recordings_gives_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no recording")
     done = demo("--audio", tmp_path)
     assert done.returncode == 1
     assert f"No recordings in {tmp_path}" in done.stderr
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_in_the_error(tmp_path: Path) -> None:
     done = demo("--audio", tmp_path / "nowhere")
     assert done.returncode == 2
     assert "nowhere" in done.stderr

@@ -1,4 +1,4 @@
-"""A run's params are checked by the contract's rules before anything is planned."""
+"""The contract's rules check a run's params before the run plans anything."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from transcription.params import PARAMS, run_options_of
 from transcription_contract import run_options
 from transcription_contract.run_options import RunOptions
 
-# Taken before any test: `Param.resolve` keeps the value that it was given.
+# Copied before any test, because `Param.resolve` keeps the last value.
 DEFAULTS = {name: param.value for name, param in PARAMS.items()}
 
 
 def context(conf: dict[str, Any]) -> dict[str, Any]:
-    """What Airflow gives to a task of a run with this `conf`; it drops names that the DAG does not declare."""
+    """A task's context in a run with this `conf`. Airflow drops names that the DAG does not declare."""
     params = {name: conf.get(name, default) for name, default in DEFAULTS.items()}
     return {"dag_run": SimpleNamespace(conf=conf), "params": params}
 
 
-def test_every_run_option_is_a_param_of_the_form() -> None:
+def test_every_run_option_is_a_param() -> None:
     assert set(PARAMS) == {option.name for option in run_options.options(RunOptions)}
     assert run_options_of(context({})) == RunOptions(max_instances=20)
 
@@ -38,12 +38,12 @@ def test_every_run_option_is_a_param_of_the_form() -> None:
         ({"modell": "x"}, "Did you mean 'model'"),
     ],
 )
-def test_what_a_container_would_refuse_is_refused_before_anything_starts(conf: dict[str, Any], reason: str) -> None:
+def test_values_that_the_worker_would_reject_are_rejected_before_the_plan(conf: dict[str, Any], reason: str) -> None:
     with pytest.raises(SettingError, match=reason):
         run_options_of(context(conf))
 
 
-def test_the_form_itself_refuses_a_boost_or_a_word_that_cannot_work() -> None:
+def test_the_form_rejects_an_invalid_boost_or_hot_word() -> None:
     from airflow.sdk.exceptions import ParamValidationError
 
     hot_words = copy.deepcopy(PARAMS["hot_words"])

@@ -25,7 +25,7 @@ def bucket(empty_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     deadline = time.monotonic() + 60
 
     def sleep(_seconds: float) -> None:
-        assert time.monotonic() < deadline, "the lock is never to be had"
+        assert time.monotonic() < deadline, "the run did not get the lock in 60 s"
         time.sleep(0.05)
 
     monkeypatch.setattr(plan_lock, "time", SimpleNamespace(sleep=sleep))
@@ -33,19 +33,19 @@ def bucket(empty_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 @pytest.fixture
-def left(put: Callable[..., str]) -> Callable[..., None]:
-    """Leaves a lock in the bucket as a killed run would."""
+def leave_lock(put: Callable[..., str]) -> Callable[..., None]:
+    """Creates the lock of a killed run."""
 
-    def left(run_id: str, age: timedelta = timedelta(0)) -> None:
+    def leave_lock(run_id: str, age: timedelta = timedelta(0)) -> None:
         body = json.dumps({"run_id": run_id, "token": "of a killed attempt", "time": "2026-11-23T01:00:00+00:00"})
         put(layout.PLAN_LOCK, body.encode(), modified=datetime.now(UTC) - age)
 
-    return left
+    return leave_lock
 
 
 @pytest.fixture
-def asks_twice(bucket: Bucket) -> Iterator[None]:
-    """botocore sends every PutObject again after S3 has done it, as it does when an answer is lost."""
+def repeated_writes(bucket: Bucket) -> Iterator[None]:
+    """Makes botocore send every PutObject twice, as after a lost response."""
     events, event = bucket._s3.meta.events, "needs-retry.s3.PutObject"
 
     def again(attempts: int, **_: Any) -> int | None:
@@ -60,14 +60,14 @@ def holder(bucket: Bucket) -> Any:
     return json.loads(bucket._read(layout.PLAN_LOCK))["run_id"]
 
 
-def until(holds: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def test_a_lock_says_whose_it_is_and_is_gone_afterwards(bucket: Bucket, keys: Any) -> None:
+def test_a_lock_names_its_run_and_is_deleted_at_the_end(bucket: Bucket, keys: Any) -> None:
     with bucket.plan_lock("one"):
         assert holder(bucket) == "one"
     assert keys() == []
@@ -79,7 +79,9 @@ def test_a_failure_under_the_lock_releases_it(bucket: Bucket, keys: Any) -> None
     assert keys() == []
 
 
-def test_a_run_waits_for_another_ones_lock_and_names_it(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_waits_for_the_lock_of_another_run_and_logs_that_runs_id(
+    bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO", logger="transcription")
     order = []
 
@@ -90,14 +92,14 @@ def test_a_run_waits_for_another_ones_lock_and_names_it(bucket: Bucket, caplog: 
     waiting = threading.Thread(target=second)
     with bucket.plan_lock("one"):
         waiting.start()
-        until(lambda: "Run 'one' is planning: waiting" in caplog.text)
+        wait_for(lambda: "Run 'one' is planning: waiting" in caplog.text)
         order.append("one")
     waiting.join(60)
     assert order == ["one", "two"]
     assert caplog.text.count("is planning: waiting") == 1
 
 
-def test_of_many_runs_one_at_a_time_has_the_lock(bucket: Bucket) -> None:
+def test_only_one_run_at_a_time_has_the_lock(bucket: Bucket) -> None:
     inside, most = [], []
 
     def plan(run_id: str) -> None:
@@ -115,25 +117,50 @@ def test_of_many_runs_one_at_a_time_has_the_lock(bucket: Bucket) -> None:
     assert most == [1] * 8
 
 
-def test_a_lock_that_an_earlier_attempt_of_the_run_left_is_taken_over_at_once(
-    bucket: Bucket, left: Callable[..., None], keys: Any
+def test_the_lock_of_an_earlier_attempt_of_the_run_is_taken_over_at_once(
+    bucket: Bucket, leave_lock: Callable[..., None], keys: Any
 ) -> None:
-    left("one")
+    leave_lock("one")
     with bucket.plan_lock("one") as lock:
         lock.renew()
     assert keys() == []
 
 
-def test_a_lock_that_was_not_renewed_for_long_is_taken_over(
-    bucket: Bucket, left: Callable[..., None], caplog: pytest.LogCaptureFixture
+def test_an_abandoned_lock_is_taken_over(
+    bucket: Bucket, leave_lock: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    left("dead", LONG_AGO)
+    leave_lock("dead", LONG_AGO)
     with bucket.plan_lock("one"):
         assert holder(bucket) == "one"
     assert "Taking over the lock that run 'dead' left 36" in caplog.text
 
 
-def test_what_somebody_else_put_in_the_locks_place_holds_until_it_is_old(bucket: Bucket, put: Any) -> None:
+def test_a_lock_that_missed_a_few_renewals_is_not_taken_over(bucket: Bucket, leave_lock: Callable[..., None]) -> None:
+    leave_lock("slow", timedelta(seconds=4 * plan_lock._RENEW_SECONDS))
+    assert not bucket.plan_lock("one")._take()
+    assert holder(bucket) == "slow"
+
+
+def test_of_two_runs_that_see_an_abandoned_lock_one_takes_it_over(
+    bucket: Bucket, leave_lock: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_lock("dead", LONG_AGO)
+    first, second = bucket.plan_lock("one"), bucket.plan_lock("two")
+    look, looks = plan_lock.PlanLock._look, []
+
+    def look_and_lose_the_race(self: plan_lock.PlanLock) -> Any:
+        seen = look(self)
+        looks.append(self)
+        if looks == [second, second]:  # the second look, directly before the takeover
+            assert first._take()
+        return seen
+
+    monkeypatch.setattr(plan_lock.PlanLock, "_look", look_and_lose_the_race)
+    assert not second._take()
+    assert holder(bucket) == "one"
+
+
+def test_an_invalid_object_at_the_locks_key_counts_as_a_lock_until_it_is_old(bucket: Bucket, put: Any) -> None:
     put(layout.PLAN_LOCK, b"no JSON")
     assert not bucket.plan_lock("one")._take()
     put(layout.PLAN_LOCK, b"[]", modified=datetime.now(UTC) - LONG_AGO)
@@ -149,27 +176,27 @@ def test_a_lock_is_renewed_while_it_is_held(bucket: Bucket, monkeypatch: pytest.
             seen.add(bucket._s3.head_object(Bucket=bucket.name, Key=layout.PLAN_LOCK)["ETag"])
             return len(seen) > 3
 
-        until(renewed)
+        wait_for(renewed)
 
 
-def test_who_lost_the_lock_learns_of_it_and_leaves_the_other_ones_alone(bucket: Bucket, left: Any) -> None:
+def test_a_run_that_lost_the_lock_fails_and_does_not_delete_the_new_lock(bucket: Bucket, leave_lock: Any) -> None:
     with bucket.plan_lock("one") as lock:
-        left("two")  # as a run that thought the first one dead
+        leave_lock("two")  # the lock of a run that took over
         with pytest.raises(PlanLockLost, match="Nothing is lost"):
             lock.renew()
     assert holder(bucket) == "two"
-    assert not issubclass(PlanLockLost, AirflowFailException), "Airflow would not try again"
+    assert not issubclass(PlanLockLost, AirflowFailException), "Airflow would not retry the task"
 
 
-def test_a_lock_that_somebody_removed_is_lost(bucket: Bucket) -> None:
+def test_a_deleted_lock_is_lost(bucket: Bucket) -> None:
     with bucket.plan_lock("one") as lock:
         bucket.delete(layout.PLAN_LOCK)
         with pytest.raises(PlanLockLost):
             lock.renew()
 
 
-def test_a_lock_that_was_got_by_a_call_whose_answer_was_lost_is_held(
-    bucket: Bucket, asks_twice: None, keys: Any
+def test_a_run_has_the_lock_even_if_the_response_to_its_write_was_lost(
+    bucket: Bucket, repeated_writes: None, keys: Any
 ) -> None:
     with bucket.plan_lock("one") as lock:
         lock.renew()
@@ -177,7 +204,7 @@ def test_a_lock_that_was_got_by_a_call_whose_answer_was_lost_is_held(
     assert keys() == []
 
 
-def test_a_bucket_that_is_not_there_is_an_error_and_no_reason_to_wait(bucket: Bucket) -> None:
+def test_a_missing_bucket_is_an_error_and_does_not_cause_a_wait(bucket: Bucket) -> None:
     bucket.name = "no-such-bucket-anywhere"
     with pytest.raises(ClientError, match="NoSuchBucket"), bucket.plan_lock("one"):
         pass

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,139 +10,195 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.plans import planned
 from transcription import planning
-from transcription.planning import StoredObject
-from transcription.settings import Settings
+from transcription.configuration import Configuration
+from transcription.errors import SettingError
+from transcription.planning import StoredObject, Unplanned
+from transcription.recording_table import RecordingTable
 from transcription_contract.manifest import Recording
+from transcription_contract.model_files import ModelChoice
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-SETTINGS = Settings(bucket="b", job_queue="q", job_definition="d")
+PRICES = Configuration(bucket="b", job_queue="q", job_definition="d")
 
 
-def recording(name: str, size: int = 32_000, folder: str = "input/") -> StoredObject:
+def stored(name: str, size: int = 32_000, folder: str = "input/") -> StoredObject:
     return StoredObject(folder + name, "etag", size, NOON)
 
 
-def transcript_keys(*names: str) -> dict[str, str]:
-    lines, _ = planning.manifest_lines(recording(name) for name in names)
-    return {line.source_key.removeprefix("input/"): line.transcript_key.removeprefix("output/") for line in lines}
+def in_key_order(names: Sequence[str]) -> list[StoredObject]:
+    return [stored(name) for name in sorted(names, key=str.encode)]
 
 
-def test_a_transcript_is_named_as_the_recording_without_its_last_extension() -> None:
-    names = transcript_keys("talk.v1.wav", "talk.v2.wav", "sub folder/ä.mp3")
-    assert names == {"talk.v1.wav": "talk.v1", "talk.v2.wav": "talk.v2", "sub folder/ä.mp3": "sub folder/ä"}
+def short_keys(*names: str) -> list[str]:
+    """The names whose transcripts have no extension in their key."""
+    return [item.name for item in planned(in_key_order(names)) if not item.keeps_extension]
 
 
-def test_the_later_of_two_recordings_with_one_transcript_name_keeps_its_whole_name() -> None:
-    assert transcript_keys("a.wav", "a.mp3") == {"a.mp3": "a", "a.wav": "a.wav"}
+def test_the_first_recording_in_key_order_may_use_the_shorter_key() -> None:
+    assert short_keys("a.wav", "a.mp3", "b.wav") == ["a.mp3", "b.wav"]
+    assert short_keys("a.mp3", "a.n.mp3", "a.n.wav", "a.wav", "a b.wav") == ["a b.wav", "a.mp3", "a.n.mp3"]
 
 
-def test_the_captions_of_one_recording_are_not_the_transcript_of_another() -> None:
-    names = transcript_keys("a.json.wav", "a.wav")
-    outputs = [name + suffix for name in names.values() for suffix in ("", ".json", ".srt", ".vtt")]
-    assert len(outputs) == len(set(outputs))
+def test_a_recording_keeps_its_extension_if_another_run_may_use_the_shorter_key() -> None:
+    (item,) = planning.recordings([stored("a.wav")], {"output/a"})
+    assert isinstance(item, Recording)
+    assert item.keeps_extension
 
 
 @given(st.lists(st.from_regex(r"[ab.]{0,4}\.(wav|mp3|json\.wav|srt\.mp3)", fullmatch=True), unique=True))
-def test_no_two_recordings_ever_share_an_output(names: list[str]) -> None:
-    lines, left = planning.manifest_lines(recording(name) for name in names)
-    outputs = [line.transcript_key + suffix for line in lines for suffix in ("", ".json", ".srt", ".vtt")]
+def test_no_two_recordings_of_a_plan_ever_share_an_output(names: list[str]) -> None:
+    recordings = planned(in_key_order(names))
+    assert len(recordings) == len(names)
+    transcripts = [item.transcript_keys[-1 if item.keeps_extension else 0] for item in recordings]
+    outputs = [key + suffix for key in transcripts for suffix in ("", ".json", ".srt", ".vtt")]
     assert len(outputs) == len(set(outputs))
-    assert len(lines) + len(left) == len(names)
-    assert not left
 
 
-def test_a_manifest_line_has_every_key_that_the_worker_needs() -> None:
-    (line,), _ = planning.manifest_lines([recording("sub/talk.v1.wav", size=7)])
-    assert line == Recording(
-        source_key="input/sub/talk.v1.wav",
-        source_etag="etag",
-        source_size=7,
-        uploaded=NOON,
-        transcript_key="output/sub/talk.v1",
-    )
-    assert (line.processed_key, line.failed_key) == ("processed/sub/talk.v1.wav", "failed/sub/talk.v1.wav")
+def test_a_recording_is_planned_with_its_version() -> None:
+    assert planned([stored("sub/talk.v1.wav", size=7)]) == [
+        Recording("input/sub/talk.v1.wav", "etag", 7, NOON, keeps_extension=False)
+    ]
 
 
 def test_a_recording_in_processed_is_transcribed_again_in_place() -> None:
-    (line,), _ = planning.manifest_lines([recording("sub/a.wav", folder="processed/")])
-    assert line.in_place
-    assert (line.source_key, line.transcript_key) == ("processed/sub/a.wav", "output/sub/a")
+    (found,) = planned([stored("sub/a.wav", folder="processed/")])
+    assert found.in_place
 
 
-def test_a_name_too_long_for_the_keys_made_from_it_is_left_alone_with_the_reason() -> None:
+def test_a_name_too_long_for_its_keys_is_not_planned_and_has_a_reason() -> None:
     longest = 1024 - len("failed/") - len(".error.json") - len(".wav")
-    lines, left = planning.manifest_lines([recording("x" * longest + ".wav"), recording("y" * (longest + 3) + ".wav")])
-    assert len(lines) == 1
-    assert len(lines[0].error_key.encode()) == 1024
-    assert [item.key[6] for item in left] == ["y"]
-    assert "shorten it by 3 bytes" in left[0].reason
+    objects = [stored("x" * longest + ".wav"), stored("y" * (longest + 3) + ".wav")]
+    fits, too_long = planning.recordings(objects, frozenset())
+    assert isinstance(fits, Recording)
+    assert len(fits.error_key.encode()) == 1024
+    assert all(len(key.encode()) < 1020 for key in fits.transcript_keys)
+    assert isinstance(too_long, Unplanned)
+    assert "shorten it by 3 bytes" in too_long.reason
 
 
 @pytest.mark.parametrize(
     ("hours", "files", "limit", "children"),
     [(0.001, 1, 20, 1), (10, 1, 20, 1), (10, 1000, 20, 10), (100, 1000, 20, 20), (0.5, 1000, 20, 1), (3, 2, 20, 2)],
 )
-def test_children_have_enough_work_and_are_no_more_than_files_or_the_limit(
+def test_the_number_of_children_depends_on_the_work_the_files_and_the_limit(
     hours: float, files: int, limit: int, children: int
 ) -> None:
     count = planning.child_count(hours * 3600, files, max_instances=limit, audio_minutes_per_child=60)
     assert count == children
 
 
-def lines_of(sizes: list[int]) -> list[Recording]:
-    return planning.manifest_lines(recording(f"{i}.wav", size) for i, size in enumerate(sizes))[0]
+DURATIONS = st.lists(st.floats(0.001, 30_000), min_size=1, max_size=60)
 
 
-@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=60), st.integers(1, 60))
-def test_a_split_gives_every_file_to_one_child_and_no_child_nothing(sizes: list[int], wanted: int) -> None:
-    lines, children = lines_of(sizes), min(wanted, len(sizes))
-    shares = planning.split(lines, children)
+@given(DURATIONS, st.integers(1, 60))
+def test_a_split_gives_every_file_to_one_child_and_every_child_a_file(seconds: list[float], wanted: int) -> None:
+    children = min(wanted, len(seconds))
+    shares = planning.split(seconds, children)
     assert len(shares) == children
     assert all(shares)
-    assert sorted(line.source_key for share in shares for line in share) == sorted(line.source_key for line in lines)
+    assert sorted(row for share in shares for row in share) == list(range(len(seconds)))
 
 
-def work_of(share: list[Recording]) -> float:
-    return sum(planning.audio_seconds(line) + 2.0 for line in share)
+@given(DURATIONS, st.integers(1, 60))
+def test_each_child_gets_its_longest_recordings_first(seconds: list[float], wanted: int) -> None:
+    for share in planning.split(seconds, min(wanted, len(seconds))):
+        durations = [seconds[row] for row in share]
+        assert durations == sorted(durations, reverse=True)
 
 
-@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=60), st.integers(1, 8))
-def test_no_child_has_more_above_the_mean_than_one_file(sizes: list[int], wanted: int) -> None:
-    work = [work_of(share) for share in planning.split(lines_of(sizes), min(wanted, len(sizes)))]
-    assert max(work) <= sum(work) / len(work) + max(sizes) / 32_000 + 2.0 + 1e-6
+def work_of(seconds: Sequence[float], children: int) -> list[float]:
+    return [sum(seconds[row] + 2.0 for row in share) for share in planning.split(seconds, children)]
 
 
-def test_on_recordings_of_very_different_lengths_the_slowest_child_is_within_5_percent_of_the_mean() -> None:
-    chance = random.Random(7)  # noqa: S311
-    sizes = [int(32_000 * min(chance.lognormvariate(4, 1.5), 1800)) for _ in range(2000)]  # median a minute
-    work = [work_of(share) for share in planning.split(lines_of(sizes), 20)]
+@given(DURATIONS, st.integers(1, 8))
+def test_no_child_exceeds_the_mean_by_more_than_one_file(seconds: list[float], wanted: int) -> None:
+    work = work_of(seconds, min(wanted, len(seconds)))
+    assert max(work) <= sum(work) / len(work) + max(seconds) + 2.0 + 1e-6
+
+
+def test_the_slowest_child_is_within_5_percent_of_the_mean_for_recordings_of_very_different_lengths() -> None:
+    generator = random.Random(7)  # noqa: S311
+    work = work_of([min(generator.lognormvariate(4, 1.5), 1800) for _ in range(2000)], 20)  # median a minute
     assert max(work) <= 1.05 * sum(work) / len(work)
 
 
 def test_work_is_split_by_duration_and_not_by_count() -> None:
-    hour, minute = 3600 * 32_000, 60 * 32_000
-    shares = planning.split(lines_of([hour] + [minute] * 58), 2)
+    shares = planning.split([3600.0] + [60.0] * 58, 2)
     assert sorted(len(share) for share in shares) == [1, 58]
 
 
 def test_a_compressed_recording_counts_by_its_duration_and_not_by_its_bytes() -> None:
-    (mp3, wav), _ = planning.manifest_lines([recording("a.mp3", 12_000 * 60), recording("b.wav", 32_000 * 60)])
-    assert planning.audio_seconds(mp3) == planning.audio_seconds(wav) == 60
+    assert planning.audio_seconds("input/a.mp3", 12_000 * 60) == planning.audio_seconds("b.wav", 32_000 * 60) == 60
 
 
-def test_the_estimate_grows_with_the_audio_and_bills_a_minute_a_child_at_least() -> None:
-    minute = planning.container_usd(60, SETTINGS)
-    assert planning.estimated_usd(1, 5, SETTINGS) == pytest.approx(5 * minute, rel=0.01)
-    ten, twenty = (planning.estimated_usd(hours * 3600, 1, SETTINGS) for hours in (10, 20))
+def tables(**hours: float) -> dict[ModelChoice, RecordingTable]:
+    """Recordings of six minutes each, by their model."""
+    found = {ModelChoice(name, None): RecordingTable() for name in hours}
+    for (model, _), table in found.items():
+        for number in range(int(10 * hours[str(model)])):
+            table.append(Recording(f"input/{number}.wav", "etag", 7, NOON, keeps_extension=False), 360.0)
+    return found
+
+
+def test_a_child_has_one_model_and_each_model_gets_children_by_its_audio() -> None:
+    shares = planning.shares(tables(fr=6, en=2, de=0.1), 9, max_instances=20)
+    assert [share.choice.model for share in shares] == ["fr"] * 6 + ["en"] * 2 + ["de"]
+    assert [len(share.rows) for share in shares] == [10] * 8 + [1]
+
+
+def test_each_model_has_a_child_even_with_little_work_and_no_child_is_idle() -> None:
+    assert len(planning.shares(tables(fr=0.1, en=0.1, de=0.1), 1, max_instances=3)) == 3
+    assert all(share.rows for share in planning.shares(tables(fr=0.3, en=0.2), 5, max_instances=5))
+
+
+def test_a_model_with_one_long_recording_has_one_child_and_the_others_share_the_rest() -> None:
+    found = tables(fr=2, en=0)
+    found[ModelChoice("en", None)].append(Recording("input/l.wav", "e", 7, NOON, keeps_extension=False), 36_000.0)
+    shares = planning.shares(found, 5, max_instances=5)
+    assert [(share.choice.model, len(share.rows)) for share in shares] == [("fr", 5)] * 4 + [("en", 1)]
+
+
+def test_more_models_than_children_give_an_error_with_a_solution() -> None:
+    with pytest.raises(SettingError, match=r"need 3 models, .* max_instances is 2: raise it to 3 or more, .* prefix"):
+        planning.shares(tables(fr=1, en=1, de=1), 2, max_instances=2)
+
+
+MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))
+RECORDINGS = st.builds(
+    Recording,
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=9).map("input/{}.wav".format),
+    st.text("0123456789abcdef-", min_size=1, max_size=36),
+    st.integers(0, 5 * 1024**4),
+    MOMENTS,
+    keeps_extension=st.booleans(),
+)
+
+
+@given(st.lists(RECORDINGS))
+def test_a_table_returns_each_recording_unchanged(recordings: list[Recording]) -> None:
+    table = RecordingTable()
+    for item in recordings:
+        table.append(item, 1.5)
+    assert list(table) == recordings
+    assert len(table) == len(recordings)
+
+
+def test_the_estimate_grows_with_the_audio_and_includes_at_least_a_minute_per_child() -> None:
+    minute = planning.container_usd(60, PRICES)
+    quick_start = replace(PRICES, child_start_seconds=1)
+    assert planning.estimated_usd(1, 5, PRICES) == pytest.approx(5 * minute, rel=0.01)
+    assert planning.estimated_usd(1, 5, quick_start) == pytest.approx(5 * minute, rel=0.01)
+    ten, twenty = (planning.estimated_usd(hours * 3600, 1, PRICES) for hours in (10, 20))
     assert twenty - ten == pytest.approx(
-        planning.container_usd(36_000 * SETTINGS.cpu_seconds_per_audio_second / 2, SETTINGS)
+        planning.container_usd(36_000 * PRICES.cpu_seconds_per_audio_second / 2, PRICES)
     )
 
 
 def test_an_hour_of_a_container_costs_its_cpus_and_its_memory() -> None:
     prices: dict[str, Any] = {"usd_per_vcpu_hour": 0.04, "usd_per_gb_hour": 0.004}
-    settings = Settings(
+    configuration = Configuration(
         bucket="b", job_queue="q", job_definition="d", vcpus_per_child=2, memory_gb_per_child=4, **prices
     )
-    assert planning.container_usd(3600, settings) == pytest.approx(0.096)
+    assert planning.container_usd(3600, configuration) == pytest.approx(0.096)

@@ -1,19 +1,21 @@
-"""Whole runs of the DAG on the deployed template, with the real worker and real recordings."""
+"""Complete runs of the DAG on the deployed template, with the real worker and the sample recordings."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import wave
 from array import array
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local_aws import airflow
+from local_aws import airflow, batch, deployment
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECORDINGS = PROJECT / "tests" / "recordings"
@@ -27,7 +29,7 @@ def sha256(suffix: str) -> str:
 
 
 def stereo(left: str, right: str) -> bytes:
-    """A recording on each channel, the second one after the first has ended."""
+    """A WAV file with a recording on each channel. The second one starts after the first has ended."""
     silence = bytes(2 * 3 * RATE)
     channels = [(RECORDINGS / left).read_bytes()[44:] + silence, silence + (RECORDINGS / right).read_bytes()[44:]]
     length = max(map(len, channels))
@@ -58,20 +60,15 @@ def run(variables: dict[str, str]) -> Any:
 
 
 @pytest.fixture
-def read(s3: Any, empty_bucket: str) -> Any:
-    return lambda key: s3.get_object(Bucket=empty_bucket, Key=key)["Body"].read()
-
-
-@pytest.fixture
 def report(keys: Any, read: Any) -> Any:
     def report() -> dict[str, Any]:
-        (key,) = keys("runs/")
+        (key,) = (key for key in keys("runs/") if key.endswith("report.json"))
         return json.loads(read(key))
 
     return report
 
 
-def test_every_sample_is_transcribed_word_for_word_and_moved(
+def test_every_sample_is_transcribed_correctly_and_moved(
     run: Any, put: Any, keys: Any, read: Any, report: Any, aws: Any, configured: Any
 ) -> None:
     for name in TEXTS:
@@ -90,7 +87,7 @@ def test_every_sample_is_transcribed_word_for_word_and_moved(
 
 @pytest.fixture
 def jobs(aws: Any, configured: Any) -> Any:
-    """How many jobs the queue ever had."""
+    """The number of jobs that the queue has had so far."""
     batch, queue = aws.client("batch"), configured.airflow_options["transcription.job_queue"]
 
     def jobs() -> int:
@@ -100,7 +97,7 @@ def jobs(aws: Any, configured: Any) -> Any:
     return jobs
 
 
-def test_a_run_with_nothing_to_do_is_skipped_and_starts_no_job(run: Any, put: Any, keys: Any, jobs: Any) -> None:
+def test_a_run_without_recordings_is_skipped_and_starts_no_job(run: Any, put: Any, keys: Any, jobs: Any) -> None:
     put("input/", b"")
     put("input/folder/", b"")
     put("input/notes.txt", b"no audio")
@@ -113,7 +110,7 @@ def test_a_run_with_nothing_to_do_is_skipped_and_starts_no_job(run: Any, put: An
     assert keys("input/") == ["input/", "input/folder/", "input/notes.txt"]
 
 
-def test_a_bad_recording_is_set_aside_with_its_reason_and_the_others_go_on(
+def test_a_bad_recording_is_moved_to_failed_with_a_reason_and_the_others_are_transcribed(
     run: Any, put: Any, keys: Any, read: Any, report: Any
 ) -> None:
     good = "vm-leavemsg.wav"
@@ -132,8 +129,10 @@ def test_a_bad_recording_is_set_aside_with_its_reason_and_the_others_go_on(
         "failed/text.mp3.error.json",
     ]
     assert read("failed/text.mp3") == b"This is no recording at all. " * 50
-    files = {file["source_key"]: file for file in report()["files"]}
+    (entries,) = (key for key in keys("runs/") if key.endswith("entries.jsonl"))
+    files = {file["source_key"]: file for file in map(json.loads, read(entries).splitlines())}
     assert files["input/empty.wav"]["reason"]
+    assert files["input/empty.wav"]["code"] == "empty"
     assert report()["totals"]["files"] == {"transcribed": 1, "rejected": 2, "replaced": 0, "missing": 0}
     assert report()["left_alone"] == 1
 
@@ -142,11 +141,11 @@ def test_a_dry_run_plans_and_changes_nothing(run: Any, put: Any, keys: Any) -> N
     put("input/vm-leavemsg.wav", (RECORDINGS / "vm-leavemsg.wav").read_bytes())
     done = run(dry_run=True)
     assert done.returncode == 0, done.stdout
-    assert "1 recordings, about" in done.stdout
+    assert "A dry run, which submits nothing. 1 recording with about" in done.stdout
     assert keys() == ["input/vm-leavemsg.wav"]
 
 
-def test_a_run_whose_job_fails_names_what_is_left_and_the_next_run_does_it(
+def test_a_run_whose_job_fails_names_the_missing_recordings_and_the_next_run_transcribes_them(
     run: Any, put: Any, keys: Any, read: Any
 ) -> None:
     put("input/vm-leavemsg.wav", (RECORDINGS / "vm-leavemsg.wav").read_bytes())
@@ -160,7 +159,7 @@ def test_a_run_whose_job_fails_names_what_is_left_and_the_next_run_does_it(
     assert read("output/vm-leavemsg").decode().strip() == TEXTS["vm-leavemsg.wav"]
 
 
-def test_each_channel_of_a_call_is_transcribed_on_its_own(run: Any, put: Any, read: Any, report: Any) -> None:
+def test_each_channel_of_a_call_is_transcribed_separately(run: Any, put: Any, read: Any, report: Any) -> None:
     left, right = "vm-leavemsg.wav", "vm-tocallnum.wav"
     put("input/calls/one.wav", stereo(left, right))
     done = run(channels="separate", output_formats=["json", "vtt"])
@@ -173,7 +172,7 @@ def test_each_channel_of_a_call_is_transcribed_on_its_own(run: Any, put: Any, re
     assert report()["totals"]["files"]["transcribed"] == 1
 
 
-def test_each_folder_is_heard_by_the_model_of_its_name(
+def test_each_folder_is_transcribed_with_the_model_of_its_name(
     run: Any, put: Any, keys: Any, read: Any, report: Any, empty_bucket: str
 ) -> None:
     short = "dictate__forhelp.wav"
@@ -212,3 +211,82 @@ def test_a_model_that_is_missing_fails_the_run_before_any_child_starts(
     assert f"There is no object s3://{empty_bucket}/models/fr/model.pbmm: upload the model there" in done.stdout
     assert jobs() == before
     assert keys() == ["input/a.wav"]
+
+
+@pytest.fixture
+def without(aws: Any, stack: Any, tmp_path: Path) -> Iterator[Callable[[str, str], None]]:
+    """Deploys the template without a right of a role."""
+    synthesised = PROJECT / "build" / "cdk.out"
+
+    def without(role: str, action: str) -> None:
+        assembly = shutil.copytree(synthesised, tmp_path / "cdk.out")
+        file = assembly / "Transcription.template.json"
+        template = json.loads(file.read_text())
+        [policy] = [item for name, item in template["Resources"].items() if name.startswith(f"{role}DefaultPolicy")]
+        statements = policy["Properties"]["PolicyDocument"]["Statement"]
+        left = [{**item, "Action": [one for one in listed(item["Action"]) if one != action]} for item in statements]
+        assert left != [{**item, "Action": listed(item["Action"])} for item in statements]
+        policy["Properties"]["PolicyDocument"]["Statement"] = [item for item in left if item["Action"]]
+        file.write_text(json.dumps(template))
+        deployment.deploy(aws, assembly)
+
+    def listed(actions: Any) -> list[str]:
+        return actions if isinstance(actions, list) else [actions]
+
+    yield without
+    deployment.deploy(aws, synthesised)
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "message"),
+    [
+        ("AirflowRole", "batch:SubmitJob", "not authorized to perform batch:SubmitJob"),
+        ("BatchWorkerRole", "s3:PutObject", "exit code 78"),
+    ],
+)
+def test_a_run_fails_if_a_role_lacks_a_right_that_it_needs(
+    run: Any, put: Any, keys: Any, without: Callable[[str, str], None], role: str, action: str, message: str
+) -> None:
+    put("input/a.wav", (RECORDINGS / "vm-leavemsg.wav").read_bytes())
+    without(role, action)
+    done = run()
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert keys("input/") == ["input/a.wav"]
+    assert keys("output/") == []
+
+
+def test_tagged_recordings_keep_their_tags_and_a_tagged_transcript_is_reused(
+    run: Any, s3: Any, read: Any, keys: Any, empty_bucket: str
+) -> None:
+    sample = (RECORDINGS / "vm-leavemsg.wav").read_bytes()
+    tags = {"TagSet": [{"Key": "scan", "Value": "clean"}]}
+    for _ in range(2):  # the second run finds the first one's transcript, which a scanner has tagged
+        s3.put_object(Bucket=empty_bucket, Key="input/a.wav", Body=sample, Tagging="scan=clean")
+        done = run()
+        assert done.returncode == 0, done.stdout
+        assert keys("input/") == []
+        s3.put_object_tagging(Bucket=empty_bucket, Key="output/a", Tagging=tags)
+    for key in ("output/a", "processed/a.wav"):
+        assert s3.get_object_tagging(Bucket=empty_bucket, Key=key)["TagSet"] == tags["TagSet"]
+    assert read("output/a").decode().strip() == TEXTS["vm-leavemsg.wav"]
+    versions = s3.list_object_versions(Bucket=empty_bucket, Prefix="output/")["Versions"]
+    assert len(versions) == 1
+
+
+def test_children_that_fargate_cannot_start_at_once_are_started_again(
+    run: Any, put: Any, read: Any, report: Any, aws: Any, configured: Any
+) -> None:
+    put("input/a.wav", (RECORDINGS / "vm-leavemsg.wav").read_bytes())
+    image = "CannotPullContainerError: failed to copy: httpReadSeeker: dial tcp: i/o timeout"
+    batch.BatchJob.start_failures.extend(
+        [
+            batch.StartFailure("Timeout waiting for network interface provisioning to complete."),
+            batch.StartFailure("Task failed to start", image),
+        ]
+    )
+    done = run()
+    assert done.returncode == 0, done.stdout
+    assert read("output/a").decode().strip() == TEXTS["vm-leavemsg.wav"]
+    [job] = aws.client("batch").describe_jobs(jobs=[report()["batch_job"]])["jobs"]
+    assert len(job["attempts"]) == 3

@@ -1,88 +1,106 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import pytest
-
-from transcription.bucket import Bucket
+from transcription.claims import NO_CLAIMS, Claims, claims_of
 from transcription.planning import StoredObject, Unplanned
 from transcription.selection import Interval, Selection
 
-DAY = Interval(start=datetime(2026, 11, 20, 1, tzinfo=UTC), end=datetime(2026, 11, 21, 1, tzinfo=UTC))
+START, END = datetime(2026, 11, 20, 1, tzinfo=UTC), datetime(2026, 11, 21, 1, tzinfo=UTC)
+DAY = Interval(start=START, end=END)
 SECOND = timedelta(seconds=1)
 
 
-@pytest.fixture
-def bucket(empty_bucket: str) -> Bucket:
-    return Bucket(empty_bucket)
+def stored(key: str, uploaded: datetime = START) -> StoredObject:
+    return StoredObject(key, "etag", 1, uploaded)
 
 
-def taken(selection: Selection, bucket: Bucket, **arguments: Any) -> list[str]:
-    return [item.key for item in selection.objects(bucket, **arguments) if isinstance(item, StoredObject)]
+def chosen(
+    selection: Selection, waiting: list[str], processed: list[str] | None = None, claims: Claims = NO_CLAIMS
+) -> tuple[list[str], list[str]]:
+    """The keys of the selected recordings, and of those that are not selected."""
+    items = list(selection.choose(map(stored, waiting), map(stored, processed or []), claims))
+    taken = [item.key for item in items if isinstance(item, StoredObject)]
+    return taken, [item.key for item in items if isinstance(item, Unplanned)]
 
 
-def test_a_run_takes_every_recording_under_input_and_names_what_it_leaves(put: Any, bucket: Bucket) -> None:
-    for key in ("input/", "input/sub/", "input/a.wav", "input/sub/b c.MP3", "input/notes.txt", "processed/old.wav"):
-        put(key, b"")
-    items = list(Selection().objects(bucket))
-    assert [item.key for item in items if isinstance(item, StoredObject)] == ["input/a.wav", "input/sub/b c.MP3"]
-    assert [item.key for item in items if isinstance(item, Unplanned)] == ["input/notes.txt"]
+def test_a_run_selects_every_recording_under_input_and_names_the_other_files() -> None:
+    keys = ["input/", "input/a.wav", "input/notes.txt", "input/sub/", "input/sub/b c.MP3"]
+    assert chosen(Selection(), keys) == (["input/a.wav", "input/sub/b c.MP3"], ["input/notes.txt"])
 
 
-def test_a_run_takes_more_recordings_than_one_page_of_a_listing_holds(put: Any, bucket: Bucket) -> None:
-    names = [f"input/{number:04}.wav" for number in range(1005)]
-    for name in names:
-        put(name)
-    assert taken(Selection(), bucket) == names
-
-
-def test_a_prefix_limits_the_run_to_a_folder(put: Any, bucket: Bucket) -> None:
-    for key in ("input/a.wav", "input/calls/b.wav", "input/calls2/c.wav"):
-        put(key)
-    assert taken(Selection(prefix="calls/"), bucket) == ["input/calls/b.wav"]
-
-
-def test_a_recording_that_another_run_has_in_hand_is_left_to_it(put: Any, bucket: Bucket) -> None:
-    put("input/a.wav")
-    put("input/b.wav")
-    items = list(Selection().objects(bucket, claimed={"input/a.wav"}))
-    assert items[0] == Unplanned("input/a.wav", "another run is at it")
-    assert items[1].key == "input/b.wav"
-
-
-def test_a_backfill_takes_what_was_uploaded_in_its_interval_and_still_waits(put: Any, bucket: Bucket) -> None:
-    put("input/before.wav", modified=DAY.start - SECOND)
-    put("input/first.wav", modified=DAY.start)
-    put("input/last.wav", modified=DAY.end - SECOND)
-    put("input/after.wav", modified=DAY.end)
-    assert taken(Selection(interval=DAY), bucket) == ["input/first.wav", "input/last.wav"]
-    assert len(taken(Selection(), bucket)) == 4
-
-
-def test_a_backfill_takes_what_was_processed_since_by_its_upload_time(put: Any, bucket: Bucket) -> None:
-    inside, outside = (moment.isoformat() for moment in (DAY.start, DAY.end))
-    put("processed/in.wav", modified=DAY.end + timedelta(days=3), uploaded=inside)
-    put("processed/out.wav", modified=DAY.end + timedelta(days=3))
-    put("processed/kept.wav", modified=DAY.start + SECOND)  # without metadata: by the time it was moved
-    bucket_client = bucket._s3
-    bucket_client.copy_object(
-        Bucket=bucket.name,
-        Key="processed/late.wav",
-        CopySource={"Bucket": bucket.name, "Key": "processed/in.wav"},
-        Metadata={"uploaded": outside},
-        MetadataDirective="REPLACE",
+def test_a_recording_that_another_run_has_in_its_plan_is_left_to_that_run() -> None:
+    claims = claims_of([("a.wav", "nightly-1")], {})
+    (left, taken) = Selection().choose([stored("input/a.wav"), stored("input/b.wav")], (), claims)
+    assert left == Unplanned(
+        "input/a.wav", "the run nightly-1 has it in its plan, and keeps it until its Batch job ends"
     )
-    assert taken(Selection(interval=DAY), bucket) == ["processed/in.wav", "processed/kept.wav"]
-    assert taken(Selection(), bucket) == []
+    assert taken.key == "input/b.wav"
 
 
-def test_a_new_upload_goes_before_the_processed_recording_of_the_same_name(put: Any, bucket: Bucket) -> None:
-    put("input/a.wav", modified=DAY.start)
-    put("processed/a.wav", modified=DAY.start)
-    assert taken(Selection(interval=DAY), bucket) == ["input/a.wav"]
+def test_a_recording_is_left_to_a_run_without_a_job_until_the_claim_of_that_run_ends() -> None:
+    claims = claims_of([("a.wav", "nightly-1")], {"nightly-1": END})
+    (left,) = Selection().choose([stored("input/a.wav")], (), claims)
+    assert isinstance(left, Unplanned)
+    assert left.reason == f"the run nightly-1 has planned it; without a job it keeps it until {END:%H:%M:%S} UTC"
 
 
-def test_a_processed_recording_that_another_run_has_in_hand_is_left_to_it(put: Any, bucket: Bucket) -> None:
-    put("processed/a.wav", modified=DAY.start)
-    assert taken(Selection(interval=DAY), bucket, claimed={"processed/a.wav"}) == []
+def test_a_run_for_a_time_takes_what_was_uploaded_then_and_nothing_that_is_processed() -> None:
+    waiting = [stored("input/a.wav", START - SECOND), stored("input/b.wav")]
+    assert [item.key for item in Selection(interval=DAY).choose(waiting, [stored("processed/c.wav")])] == [
+        "input/b.wav"
+    ]
+    only_from, only_to = Interval(start=START), Interval(end=START)
+    assert [item.key for item in Selection(interval=only_from).choose(waiting)] == ["input/b.wav"]
+    assert [item.key for item in Selection(interval=only_to).choose(waiting)] == ["input/a.wav"]
+
+
+def test_a_run_that_repeats_takes_all_that_is_processed() -> None:
+    assert chosen(Selection(again=True), ["input/b.wav"], ["processed/a.wav"])[0] == ["processed/a.wav", "input/b.wav"]
+    assert Selection(again=True).may_take_processed(stored("processed/a.wav"))
+
+
+def test_an_archived_recording_is_left_alone_with_a_reason() -> None:
+    archived = stored("input/a.wav")._replace(archived=True)
+    [left] = Selection().choose([archived])
+    assert left == Unplanned("input/a.wav", "it is archived (GLACIER or DEEP_ARCHIVE); restore it, or upload it again")
+
+
+def test_a_backfill_takes_what_was_uploaded_in_its_interval_and_still_waits() -> None:
+    moments = {"after": END, "before": START - SECOND, "first": START, "last": END - SECOND}
+    objects = [stored(f"input/{name}.wav", moment) for name, moment in moments.items()]
+    taken = Selection(interval=DAY, again=True).choose(objects)
+    assert [item.key for item in taken] == ["input/first.wav", "input/last.wav"]
+    assert len(list(Selection().choose(objects))) == 4
+
+
+def test_a_backfill_selects_waiting_and_processed_recordings_in_order_of_their_names() -> None:
+    waiting, processed = ["input/b.wav", "input/ä.wav"], ["processed/a.wav", "processed/z.wav"]
+    taken, _ = chosen(Selection(interval=DAY, again=True), waiting, processed)
+    assert taken == ["processed/a.wav", "input/b.wav", "processed/z.wav", "input/ä.wav"]
+
+
+def test_a_new_upload_goes_before_the_processed_recording_of_the_same_name() -> None:
+    assert chosen(Selection(interval=DAY, again=True), ["input/a.wav"], ["processed/a.wav"]) == (
+        ["input/a.wav"],
+        ["processed/a.wav"],
+    )
+
+
+def test_a_processed_recording_is_left_alone_while_a_newer_upload_of_another_day_waits() -> None:
+    waiting, processed = [stored("input/a.wav", END)], [stored("processed/a.wav")]
+    (left,) = Selection(interval=DAY, again=True).choose(waiting, processed)
+    assert left == Unplanned("processed/a.wav", "a newer upload of it waits as 'input/a.wav'")
+
+
+def test_a_processed_recording_is_left_alone_while_another_run_has_its_newer_upload() -> None:
+    claims = claims_of([("a.wav", "nightly-1")], {})
+    assert chosen(Selection(interval=DAY, again=True), [], ["processed/a.wav"], claims) == ([], ["processed/a.wav"])
+
+
+def test_what_was_moved_before_the_interval_needs_no_look() -> None:
+    selection = Selection(interval=DAY, again=True)
+    assert not selection.may_take_processed(stored("processed/a.wav", START - SECOND))
+    assert selection.may_take_processed(stored("processed/a.wav", END + SECOND))
+    assert not selection.may_take_processed(stored("processed/a.txt", END))
+    assert not Selection().may_take_processed(stored("processed/a.wav"))

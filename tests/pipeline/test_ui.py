@@ -1,4 +1,4 @@
-"""`make airflow`: a scheduler, a triggerer and the UI's API on the local AWS, used as a person would."""
+"""`make airflow`: the scheduler, the triggerer and the UI's API on the local AWS. The tests act like a user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 HOME = PROJECT / ".local" / "tests-ui"
 RECORDING = PROJECT / "tests" / "recordings" / "vm-leavemsg.wav"
 TEXT = "press five to leave a message"
-DEADLINE = 180  # so long a step may take before the test gives up; nothing is expected to take it
+DEADLINE = 180  # time limit of a step in seconds; normally a step is much faster
 
 
 def free_port() -> int:
@@ -34,13 +34,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(holds: Callable[[], Any]) -> Any:
+def wait_for(condition: Callable[[], Any]) -> Any:
     for _ in range(DEADLINE * 4):
-        found = holds()
+        found = condition()
         if found:
             return found
         time.sleep(0.25)
-    raise AssertionError("It never came to that.")
+    raise AssertionError(f"The condition is still false after {DEADLINE} s.")
 
 
 @dataclass
@@ -64,42 +64,48 @@ class Running:
     def keys(self, prefix: str) -> list[str]:
         return [item["Key"] for item in self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", ())]
 
-    def report(self, prefix: str, version: int) -> Any:
-        """The report of that number under the prefix, in the order in which they were written; None before."""
-        versions = self.s3.list_object_versions(Bucket=self.bucket, Prefix=prefix).get("Versions", ())[::-1]
-        if len(versions) <= version:
+    def report(self, prefix: str, number: int) -> Any:
+        """The report with this number under the prefix, in order of writing, and its entries.
+
+        None if it does not exist yet.
+        """
+        listed = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", ())
+        keys = [item["Key"] for item in sorted(listed, key=lambda item: item["LastModified"])]
+        reports = [key for key in keys if key.endswith("/report.json")]
+        if len(reports) <= number:
             return None
-        key, version_id = versions[version]["Key"], versions[version]["VersionId"]
-        return json.load(self.s3.get_object(Bucket=self.bucket, Key=key, VersionId=version_id)["Body"])
+        entries = reports[number].replace("report.json", "entries.jsonl")
+        bodies = [self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in (reports[number], entries)]
+        return json.loads(bodies[0]), [json.loads(line) for line in bodies[1].splitlines()]
 
     def backfill(self) -> bool:
-        """Whether Airflow took the order; not while the backfill before is about to end, or SQLite is taken."""
-        order = ["backfill", "create", "--dag-id", "transcription", "--reprocess-behavior", "completed"]
+        """Create a backfill. Return False if the previous one has not ended or SQLite is locked."""
+        subcommand = ["backfill", "create", "--dag-id", "transcription", "--reprocess-behavior", "completed"]
         days = ["--from-date", "2026-03-02", "--to-date", "2026-03-03"]
         conf = ["--dag-run-conf", json.dumps({"model": "asterisk-en-pbmm"})]
-        command = [sys.executable, "-m", "airflow", *order, *days, *conf]
+        command = [sys.executable, "-m", "airflow", *subcommand, *days, *conf]
         done = subprocess.run(command, env=self.variables, capture_output=True, text=True)
-        said = done.stdout + done.stderr
-        assert not done.returncode or "AlreadyRunningBackfill" in said or "database is locked" in said, said
+        output = done.stdout + done.stderr
+        assert not done.returncode or "AlreadyRunningBackfill" in output or "database is locked" in output, output
         return not done.returncode
 
     def is_idle(self) -> bool:
-        """Whether the nightly run, which Airflow makes up for as soon as the DAG is switched on, has ended."""
-        runs = self.ask("/api/v2/dags/transcription/dagRuns")["dag_runs"]
+        """Whether the nightly run has ended that Airflow starts when the DAG is switched on."""
+        runs = self.request_json("/api/v2/dags/transcription/dagRuns")["dag_runs"]
         return bool(runs) and all(run["state"] in ("success", "failed") for run in runs)
 
     def trigger(self, conf: dict[str, Any]) -> bool:
-        """Whether Airflow took the order; not while SQLite is taken."""
+        """Trigger a run. Return False if SQLite is locked."""
         try:
-            self.ask("/api/v2/dags/transcription/dagRuns", {"logical_date": None, "conf": conf})
+            self.request_json("/api/v2/dags/transcription/dagRuns", {"logical_date": None, "conf": conf})
         except urllib.error.HTTPError as error:
             if error.code != 500:
                 raise
             return False
         return True
 
-    def ask(self, path: str, body: Any = None) -> Any:
-        """Airflow's answer to a GET, or to a POST of the body."""
+    def request_json(self, path: str, body: Any = None) -> Any:
+        """Send a GET request, or a POST request with the body. Return the response."""
         token = json.load(urllib.request.urlopen(f"{self.url}/auth/token"))["access_token"]
         request = urllib.request.Request(
             f"{self.url}{path}",
@@ -132,12 +138,12 @@ def running() -> Iterator[Running]:
         start_new_session=True,
     )
     assert process.stdout is not None
-    shown = []
+    output = []
     for line in process.stdout:
-        shown.append(line)
+        output.append(line)
         if "Ctrl-C stops everything" in line:
             break
-    assert process.poll() is None, "".join(shown)
+    assert process.poll() is None, "".join(output)
     exports = (HOME / "env").read_text().splitlines()
     pairs = (shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in exports)
     yield Running(process, f"http://127.0.0.1:{ui_port}", {**os.environ, **dict(pairs), "PATH": os.environ["PATH"]})
@@ -147,24 +153,24 @@ def running() -> Iterator[Running]:
         os.killpg(process.pid, 0)
 
 
-def test_a_run_triggered_as_the_ui_does_it_transcribes_what_was_uploaded(running: Running) -> None:
-    until(running.is_idle)
+def test_a_run_triggered_through_the_uis_api_transcribes_the_upload(running: Running) -> None:
+    wait_for(running.is_idle)
     running.s3.upload_file(str(RECORDING), running.bucket, "input/by hand.wav")
-    until(lambda: running.trigger({"output_formats": ["srt"]}))
-    until(lambda: running.keys("runs/"))
+    wait_for(lambda: running.trigger({"output_formats": ["srt"]}))
+    wait_for(lambda: any(key.endswith("report.json") for key in running.keys("runs/")))
     text = running.s3.get_object(Bucket=running.bucket, Key="output/by hand")["Body"].read().decode()
     assert text.strip() == TEXT
     assert running.keys("output/") == ["output/by hand", "output/by hand.srt"]
     assert running.keys("processed/") == ["processed/by hand.wav"]
 
 
-def test_the_form_refuses_params_out_of_range(running: Running) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        until(lambda: running.trigger({"max_instances": 0}))
-    assert refused.value.code == 400
+def test_the_form_rejects_params_out_of_range(running: Running) -> None:
+    with pytest.raises(urllib.error.HTTPError) as error:
+        wait_for(lambda: running.trigger({"max_instances": 0}))
+    assert error.value.code == 400
 
 
-def test_a_backfill_transcribes_again_in_place_what_was_uploaded_in_its_interval(running: Running) -> None:
+def test_a_backfill_transcribes_the_uploads_of_its_interval_again_in_place(running: Running) -> None:
     s3, bucket = running.s3, running.bucket
     for name, uploaded in (("in", "2026-03-02T12:00:00+00:00"), ("out", "2026-03-03T12:00:00+00:00")):
         s3.put_object(
@@ -173,21 +179,22 @@ def test_a_backfill_transcribes_again_in_place_what_was_uploaded_in_its_interval
             Body=RECORDING.read_bytes(),
             Metadata={"uploaded": uploaded},
         )
-    s3.put_object(Bucket=bucket, Key="output/in", Body=b"an older model's words", Metadata={"source-etag": "x"})
+    own = {"recording": "in.wav", "source-etag": "x", "uploaded": "2026-03-02T12:00:00+00:00"}
+    s3.put_object(Bucket=bucket, Key="output/in", Body=b"the older transcript", Metadata=own)
     replaced = []
-    for repeated in range(2):  # and again: a backfill can be repeated
-        until(running.backfill)
-        report = until(partial(running.report, "runs/backfill__2026-03-03", repeated))
-        done = [(file["source_key"], file["state"]) for file in report["files"]]
+    for repeated in range(2):  # a backfill can be repeated
+        wait_for(running.backfill)
+        report, entries = wait_for(partial(running.report, "runs/backfill__2026-03-03", repeated))
+        done = [(file["source_key"], file["state"]) for file in entries]
         assert done == [("processed/in.wav", "transcribed")]
         assert report["totals"]["made_by"][0]["model"].startswith("asterisk-en-pbmm ")
-        replaced.append((report["totals"]["replaced_transcripts"], report["files"][0].get("replaces")))
+        replaced.append((report["totals"]["replaced_transcripts"], entries[0].get("replaces")))
     text = s3.get_object(Bucket=bucket, Key="output/in")["Body"].read().decode()
     assert text.strip() == TEXT
     assert "output/out" not in running.keys("output/")
     assert {"processed/in.wav", "processed/out.wav"} <= set(running.keys("processed/"))
     (count, earlier), again = replaced
     assert count == 1
-    assert again == (count, earlier), "a run's report stays true when the run is repeated"
+    assert again == (count, earlier), "a repeated run reports the same replaced transcript"
     older = s3.get_object(Bucket=bucket, Key="output/in", VersionId=earlier)
-    assert older["Body"].read() == b"an older model's words"
+    assert older["Body"].read() == b"the older transcript"

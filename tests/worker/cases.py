@@ -1,4 +1,4 @@
-"""What users upload: every form of a recording, and what is none."""
+"""Files that users upload: recordings in every supported format, and files that are rejected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.worker.sounds import encoded, speech, wav
 
-FORMS = {
+FORMATS = {
     "wav-u8": ("wav", "pcm_u8", 16000, "mono"),
     "wav-24bit-48k-stereo": ("wav", "pcm_s24le", 48000, "stereo"),
     "wav-32bit-44k1": ("wav", "pcm_s32le", 44100, "mono"),
@@ -67,7 +67,7 @@ def video(codec: str) -> bytes:
     return file.getvalue()
 
 
-BAD = {
+REJECTED = {
     "empty": (b"", "empty"),
     "header only": (wav(np.zeros(0, np.int16)), "no-audio"),
     "half a header": (wav(speech())[:30], "not-audio"),

@@ -1,4 +1,4 @@
-"""How much is fuzzed: little with the other tests, FUZZ times as much by `make fuzz`."""
+"""The number of fuzzing examples: few in a normal test run, FUZZ times as many with `make fuzz`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FUZZ = int(os.environ.get("FUZZ", "1"))
 
 
 def bounded(examples: int) -> Any:
-    """Settings of a hypothesis test with that many examples in a usual run."""
+    """Settings of a Hypothesis test with this number of examples in a normal run."""
     return settings(max_examples=examples * FUZZ, deadline=None)
 
 
 def keep(content: bytes) -> None:
-    """Leave the input at hand behind for whoever looks into a native crash, which ends the test process."""
+    """Write the input to a file for debugging, because a native crash ends the test process."""
     if FUZZ > 1:
         folder: Path = ROOT / ".local" / "fuzz"
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Real recordings, a bucket on a real S3 server, and the worker as a real process."""
+"""Sample recordings, a bucket on the tests' S3 server, and the worker as a process."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
+
+from transcription_contract import layout
+from transcription_contract.results import Owner, recording_id
 
 ROOT = Path(__file__).parents[2]
 SOURCES = f"{ROOT / 'worker_image'}:{ROOT / 'plugins'}"
@@ -27,7 +31,7 @@ SHORT = "dictate__forhelp.wav"  # 1.7 s
 
 
 def processed_key(line: dict[str, Any]) -> str:
-    """Where the audio of a manifest's line goes."""
+    """The key in processed/ of a manifest line's audio."""
     return str(line["source_key"]).replace("input/", "processed/", 1)
 
 
@@ -36,7 +40,7 @@ def recording(name: str = SHORT) -> bytes:
 
 
 def wait_for(condition: Any, seconds: float = 30) -> None:
-    """Wait until the condition is true; one that raises is not true yet."""
+    """Wait until the condition is true. An OSError means that it is not true yet."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -44,12 +48,12 @@ def wait_for(condition: Any, seconds: float = 30) -> None:
                 return
         except OSError:
             pass
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"the condition is still false after {seconds} s"
         time.sleep(0.05)
 
 
 def aws_environment(endpoint: str, environment: pytest.MonkeyPatch) -> None:
-    """Let every S3 client, and every worker started here, use the test's server and nothing else."""
+    """Make every S3 client and every worker use the tests' server."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         environment.delenv(name)
     environment.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -60,7 +64,7 @@ def aws_environment(endpoint: str, environment: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Run:
-    """How a worker process ended."""
+    """The result of a worker process."""
 
     code: int
     events: list[dict[str, Any]]
@@ -74,7 +78,7 @@ class Run:
 
 
 class Bucket:
-    """A bucket of its own for one test, with the worker to run on it."""
+    """A new bucket for one test, and its worker."""
 
     def __init__(self) -> None:
         self.name = f"recordings-{uuid.uuid4()}"
@@ -89,29 +93,28 @@ class Bucket:
         key = f"{folder}{name}"
         self.s3.put_object(Bucket=self.name, Key=key, Body=recording() if content is None else content, **more)
         facts = self.s3.head_object(Bucket=self.name, Key=key)
-        stem, dot, _ = name.rpartition(".")
         return {
             "source_key": key,
             "source_etag": facts["ETag"].strip('"'),
             "source_size": facts["ContentLength"],
             "uploaded": facts["LastModified"].isoformat(),
-            "transcript_key": f"output/{stem if dot else name}",
+            "keeps_extension": False,
         }
 
     def plan(self, *lines: dict[str, Any], index: int = 0, model: str | None = None, scorer: str | None = None) -> None:
-        header: dict[str, Any] = {"schema": 3, "model": model, "scorer": scorer, "options": {}}
+        header: dict[str, Any] = {"schema": 4, "model": model, "scorer": scorer, "options": {}}
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (header, *lines))
         self.s3.put_object(Bucket=self.name, Key=f"{RUN}{index}", Body=text.encode("utf-8"))
 
     def set_options(self, **options: Any) -> None:
-        """Write run options into the header of every manifest that there is."""
+        """Write run options into the header of every existing manifest."""
         for entry in self.s3.list_objects_v2(Bucket=self.name, Prefix=RUN).get("Contents", []):
             first, rest = self.read(entry["Key"]).split(b"\n", 1)
             header = json.dumps({**json.loads(first), "options": options}).encode()
             self.s3.put_object(Bucket=self.name, Key=entry["Key"], Body=header + b"\n" + rest)
 
     def listing(self) -> list[str]:
-        """Of everything but the manifests."""
+        """All keys except those of manifests."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         return [key for key in keys if not key.startswith("child_job_input/")]
@@ -126,6 +129,29 @@ class Bucket:
     def facts(self, key: str) -> dict[str, Any]:
         facts: dict[str, Any] = self.s3.head_object(Bucket=self.name, Key=key)
         return facts
+
+    def transcript_key(self, line: dict[str, Any]) -> str:
+        """The key of the transcript whose metadata names the recording of this manifest line."""
+        name = layout.recording_name(line["source_key"])
+        keys = [key for key in {*layout.transcript_keys(name)} if self.is_transcript_of(name, key)]
+        assert len(keys) == 1, f"transcripts of {name}: {keys}"
+        return keys[0]
+
+    def is_transcript_of(self, name: str, key: str) -> bool:
+        try:
+            return Owner.of(self.facts(key)["Metadata"]).recording == recording_id(name)
+        except ClientError:
+            return False
+
+    def transcript(self, name: str) -> str:
+        """The text of a recording's transcript."""
+        return self.text(self.transcript_key({"source_key": f"input/{name}"}))
+
+    def put_output(self, key: str, name: str, etag: str, uploaded: str, body: bytes = b"an older text") -> str:
+        """Write an output of a recording's version, as a worker does. Return its version id."""
+        metadata = {"recording": recording_id(name), "source-etag": etag, "uploaded": uploaded, "run": "older"}
+        response = self.s3.put_object(Bucket=self.name, Key=key, Body=body, Metadata=metadata)
+        return str(response.get("VersionId"))
 
     def reason(self, name: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.read(f"failed/{name}.error.json"))
@@ -143,7 +169,7 @@ class Bucket:
 
     @contextmanager
     def worker(self, shell: str = "", **settings: str) -> Iterator[subprocess.Popen[str]]:
-        """The worker, running, with scratch space of its own; killed at the end if it still does."""
+        """Start a worker with separate scratch space. Kill it at the end if it still runs."""
         with tempfile.TemporaryDirectory() as scratch:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", f'{shell} exec "$0" -m transcriber', sys.executable],
@@ -156,23 +182,23 @@ class Bucket:
                 yield process
             finally:
                 process.kill()
-                process.communicate()  # returns when the engines have ended, too
+                process.communicate()  # also waits for the engines
 
     def run(self, shell: str = "", **settings: str) -> Run:
-        """Run the worker to its end; what the shell is to do before ends with a semicolon."""
+        """Run the worker and wait for its end. `shell` is a command that runs first; it ends with a semicolon."""
         with self.worker(shell, **settings) as process:
             return ended(process)
 
 
 def ended(process: subprocess.Popen[str]) -> Run:
-    """Wait for the worker's end."""
+    """Wait for the worker's end and return its result."""
     out, err = process.communicate(timeout=120)
     return Run(process.returncode, [json.loads(line) for line in out.splitlines()], err)
 
 
 def with_limits(folder: Path, **limits: int) -> dict[str, str]:
-    """Settings of a worker whose limits are these; Python reads them before it starts."""
+    """Settings of a worker with these limits. Its Python reads them from sitecustomize.py."""
     (folder / "sitecustomize.py").write_text(
-        "from transcriber import child\n" + "".join(f"child.{name} = {value}\n" for name, value in limits.items())
+        "from transcriber import pipeline\n" + "".join(f"pipeline.{name} = {value}\n" for name, value in limits.items())
     )
     return {"PYTHONPATH": f"{folder}:{SOURCES}"}

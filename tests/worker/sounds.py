@@ -1,4 +1,4 @@
-"""Recordings in every form: the project's own, encoded anew with ffmpeg's encoders."""
+"""Encode the sample recordings in other formats, with ffmpeg's encoders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import soxr
 from tests.worker.harness import recording
 
 RATE = 16_000
-BLOCK = 1 << 22  # samples that are encoded at a time
+BLOCK = 1 << 22  # samples per encoded block
 
 
 def speech(name: str = "vm-rec-temp.wav") -> np.ndarray:
@@ -26,7 +26,7 @@ def at_rate(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def stereo(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two channels of shape (n, 2), the shorter one silent at its end."""
+    """Two channels of shape (n, 2). The shorter one ends with silence."""
     both = np.zeros((max(len(left), len(right)), 2), np.int16)
     both[: len(left), 0], both[: len(right), 1] = left, right
     return both
@@ -37,12 +37,12 @@ def interleaved(samples: np.ndarray, channels: int) -> np.ndarray:
 
 
 def wav(
-    samples: np.ndarray, rate: int = RATE, channels: int = 1, junk: bytes = b"", promise: int | None = None
+    samples: np.ndarray, rate: int = RATE, channels: int = 1, junk: bytes = b"", stated_size: int | None = None
 ) -> bytes:
-    """A plain WAV, written by hand; `promise` is the size of data that its header tells."""
+    """A PCM WAV file. `stated_size` is the data size in its header, if that is not the real size."""
     data = interleaved(samples, channels).astype("<i2").tobytes()
     form = struct.pack("<HHIIHH", 1, channels, rate, rate * 2 * channels, 2 * channels, 16)
-    size = len(data) if promise is None else promise
+    size = len(data) if stated_size is None else stated_size
     chunks = b"fmt " + struct.pack("<I", 16) + form + junk + b"data" + struct.pack("<I", size) + data
     return b"RIFF" + struct.pack("<I", (4 + len(chunks)) & 0xFFFFFFFF) + b"WAVE" + chunks
 
@@ -56,7 +56,7 @@ def encoded(
     bit_rate: int | None = None,
     picture: bool = False,
 ) -> bytes:
-    """The samples, the same in every channel if they are of one, as a file of that container and codec."""
+    """Encode the samples as a file of this container and codec. Mono samples are copied to every channel."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         if picture:
@@ -72,16 +72,16 @@ def encoded(
                 output.mux(video.encode(frame))
             output.mux(video.encode(None))
         channels = av.AudioLayout(layout).nb_channels
-        sound = interleaved(at_rate(samples, rate), channels).reshape(1, -1)
+        interleaved_samples = interleaved(at_rate(samples, rate), channels).reshape(1, -1)
         form = stream.codec_context.format or av.AudioFormat("s16")
-        fit = av.AudioResampler(form.name, layout, rate, frame_size=stream.codec_context.frame_size or None)
-        for start in range(0, sound.size // channels, BLOCK):
-            block = sound[:, start * channels : (start + BLOCK) * channels]
+        resampler = av.AudioResampler(form.name, layout, rate, frame_size=stream.codec_context.frame_size or None)
+        for start in range(0, interleaved_samples.size // channels, BLOCK):
+            block = interleaved_samples[:, start * channels : (start + BLOCK) * channels]
             frame = av.AudioFrame.from_ndarray(block, format="s16", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
-            for part in fit.resample(frame):
+            for part in resampler.resample(frame):
                 output.mux(stream.encode(part))
-        for part in fit.resample(None):
+        for part in resampler.resample(None):
             output.mux(stream.encode(part))
         output.mux(stream.encode(None))
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Any audio in, the right samples out; anything else ends in a sentence that a user understands."""
+"""Every supported format is decoded to the right samples. Other files are rejected with a reason for the user."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.worker.cases import BAD, FORMS
+from tests.worker.cases import FORMATS, REJECTED
 from tests.worker.fuzzing import bounded, keep
 from tests.worker.harness import ROOT, SHORT, TEXTS, recording
 from tests.worker.sounds import RATE, encoded, speech, stereo, wav
 from transcriber import audio
 from transcriber.audio import Audio
 from transcriber.engine import Engine, EngineSpec, load_engine
-from transcriber.errors import Rejected
+from transcriber.failures import Rejected
 from transcription_contract.model_files import ModelKind
 from transcription_contract.run_options import TranscriptionOptions
 
@@ -44,7 +44,7 @@ def warnings(content: bytes) -> list[str]:
 def rejection(content: bytes) -> Rejected:
     with pytest.raises(Rejected) as caught:
         decoded(content)
-    assert caught.value.reason.endswith("."), "a reason is a sentence"
+    assert caught.value.reason.endswith("."), "a reason must be a sentence"
     return caught.value
 
 
@@ -53,45 +53,45 @@ def engine() -> Engine:
     return load_engine(EngineSpec(f"{MODEL}.tflite", ModelKind.TFLITE, f"{MODEL}.scorer", TranscriptionOptions()))
 
 
-def heard(engine: Engine, samples: np.ndarray) -> str:
+def recognised(engine: Engine, samples: np.ndarray) -> str:
     return " ".join(word.text for word in engine.transcribe(samples).words)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_the_same_recording_has_the_same_words_in_every_encoding(form: str, engine: Engine) -> None:
-    container, codec, rate, layout = FORMS[form]
+    container, codec, rate, layout = FORMATS[form]
     content = encoded(speech(), container, codec, rate, layout, bit_rate=64_000 if form == "wma" else None)
-    assert_is_the_recording(content, engine)
+    assert_decodes_to_the_recording(content, engine)
 
 
-def assert_is_the_recording(content: bytes, engine: Engine) -> None:
+def assert_decodes_to_the_recording(content: bytes, engine: Engine) -> None:
     samples = decoded(content)
-    assert heard(engine, samples) == TEXT
-    assert len(samples) / RATE == pytest.approx(5.5, abs=0.15), "encoders add a moment at both ends, no more"
+    assert recognised(engine, samples) == TEXT
+    assert len(samples) / RATE == pytest.approx(5.5, abs=0.15), "encoders may add only a moment at both ends"
 
 
 @pytest.mark.parametrize("name", ["vm-rec-temp.gsm", "vm-rec-temp-wav49.wav"])
-def test_what_telephone_exchanges_record_as_gsm_is_read(name: str, engine: Engine) -> None:
-    """Encoded by sox 14.4.2, because PyAV's wheel has no encoder for it."""
-    assert_is_the_recording((Path(__file__).parent / "gsm" / name).read_bytes(), engine)
+def test_gsm_recordings_of_telephone_systems_are_decoded(name: str, engine: Engine) -> None:
+    """sox 14.4.2 encoded the files, because PyAV's wheel has no GSM encoder."""
+    assert_decodes_to_the_recording((Path(__file__).parent / "gsm" / name).read_bytes(), engine)
 
 
-def test_separate_channels_arrive_bit_for_bit() -> None:
+def test_separate_channels_are_decoded_bit_for_bit() -> None:
     both = stereo(speech(), speech("vm-leavemsg.wav"))
     for container, codec in (("wav", "pcm_s16le"), ("wav", "pcm_s32le"), ("flac", "flac")):
         assert np.array_equal(separated(encoded(both, container, codec, layout="stereo")), both)
 
 
 @pytest.mark.parametrize("form", ["wav-mulaw-8k-stereo", "mp3", "m4a", "wma", "ogg-vorbis", "mov-alac"])
-def test_separate_channels_of_any_encoding_have_each_its_words(form: str, engine: Engine) -> None:
-    container, codec, rate, layout = FORMS[form]
+def test_each_separate_channel_has_its_words_in_every_encoding(form: str, engine: Engine) -> None:
+    container, codec, rate, layout = FORMATS[form]
     both = stereo(speech(), speech("vm-leavemsg.wav"))
     content = encoded(both, container, codec, rate, layout, bit_rate=192_000 if form == "wma" else None)
     channels = separated(content).T
-    assert [heard(engine, channel) for channel in channels] == [TEXT, TEXTS["vm-leavemsg.wav"]]
+    assert [recognised(engine, channel) for channel in channels] == [TEXT, TEXTS["vm-leavemsg.wav"]]
 
 
-def test_a_channel_that_comes_later_is_kept_apart_from_there() -> None:
+def test_a_channel_that_starts_later_is_separate_from_its_start() -> None:
     content = encoded(speech(SHORT), "mp3", "libmp3lame", 44100) + encoded(
         stereo(speech(SHORT), speech(SHORT)), "mp3", "libmp3lame", 44100, "stereo"
     )
@@ -106,7 +106,7 @@ def test_a_mono_recording_has_one_channel() -> None:
     assert separated(recording()).shape[1] == 1
 
 
-def test_no_more_channels_are_kept_apart_than_memory_allows() -> None:
+def test_a_recording_with_too_many_channels_is_rejected() -> None:
     assert separated(wav(speech(SHORT), channels=32)).shape == (len(speech(SHORT)), 32)
     assert len(decoded(wav(speech(SHORT), channels=64))) == len(speech(SHORT))
     for channels, separate in ((33, True), (65, False)):
@@ -116,31 +116,31 @@ def test_no_more_channels_are_kept_apart_than_memory_allows() -> None:
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("matroska", "libopus")])
-def test_the_sound_of_a_video_is_transcribed(container: str, codec: str, engine: Engine) -> None:
-    assert heard(engine, decoded(encoded(speech(), container, codec, 48000, picture=True))) == TEXT
+def test_the_audio_of_a_video_is_transcribed(container: str, codec: str, engine: Engine) -> None:
+    assert recognised(engine, decoded(encoded(speech(), container, codec, 48000, picture=True))) == TEXT
 
 
 @pytest.mark.parametrize(
     ("container", "codec"),
     [("wav", "pcm_s16le"), ("wav", "pcm_f32le"), ("flac", "flac"), ("au", "pcm_s16be"), ("w64", "pcm_s16le")],
 )
-def test_lossless_mono_at_the_engines_rate_arrives_bit_for_bit(container: str, codec: str) -> None:
+def test_lossless_mono_audio_at_the_engines_rate_is_decoded_bit_for_bit(container: str, codec: str) -> None:
     assert np.array_equal(decoded(encoded(speech(), container, codec)), speech())
 
 
-def test_every_recording_of_the_project_arrives_bit_for_bit() -> None:
+def test_a_sample_recording_is_decoded_bit_for_bit() -> None:
     assert np.array_equal(decoded(recording()), np.frombuffer(recording()[44:], np.int16))
 
 
 @pytest.mark.parametrize("channels", [2, 4, 8, 9, 33])
-def test_equal_channels_are_mixed_without_a_change_of_loudness(channels: int) -> None:
+def test_a_mix_of_equal_channels_has_the_same_loudness(channels: int) -> None:
     loud = (speech().astype(float) * 1.3).astype(np.int16)
     mixed = decoded(wav(loud, channels=channels)).astype(int)
     assert np.abs(mixed - loud).max() <= 1
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-def test_a_tone_survives_the_change_of_rate_and_what_is_too_high_does_not_fold_back(rate: int) -> None:
+def test_resampling_keeps_a_tone_and_removes_frequencies_that_would_alias(rate: int) -> None:
     time = np.arange(rate * 2) / rate
     tone = decoded(wav((16000 * np.sin(2 * np.pi * 1000 * time)).astype(np.int16), rate))[8000:24000]
     spectrum = np.abs(np.fft.rfft(tone * np.hanning(len(tone))))
@@ -152,21 +152,21 @@ def test_a_tone_survives_the_change_of_rate_and_what_is_too_high_does_not_fold_b
         assert np.abs(high).max() <= 2
 
 
-def test_samples_come_at_the_rate_of_the_model() -> None:
+def test_samples_have_the_models_sample_rate() -> None:
     assert len(decoded(wav(speech()), 8000)) == pytest.approx(len(speech()) / 2, abs=2)
 
 
-def test_chunks_of_metadata_before_the_sound_do_no_harm() -> None:
+def test_metadata_chunks_before_the_audio_are_skipped() -> None:
     junk = b"LIST" + struct.pack("<I", 5000) + b"\0" * 5000 + b"bext" + struct.pack("<I", 602) + b"x" * 602
     assert np.array_equal(decoded(wav(speech(), junk=junk)), speech())
 
 
-@pytest.mark.parametrize("promise", [0xFFFFFFFF, 10_000_000])
-def test_a_header_that_promises_too_much_gets_what_is_there(promise: int) -> None:
-    assert np.array_equal(decoded(wav(speech(), promise=promise)), speech())
+@pytest.mark.parametrize("stated_size", [0xFFFFFFFF, 10_000_000])
+def test_a_wav_whose_header_states_too_large_a_size_is_decoded_completely(stated_size: int) -> None:
+    assert np.array_equal(decoded(wav(speech(), stated_size=stated_size)), speech())
 
 
-def test_a_truncated_wav_is_transcribed_as_far_as_it_goes_with_a_warning() -> None:
+def test_a_truncated_wav_is_decoded_to_its_end_with_a_warning() -> None:
     whole = wav(speech())
     half = whole[: len(whole) // 2]
     assert np.array_equal(decoded(half), speech()[: len(decoded(half))])
@@ -176,37 +176,37 @@ def test_a_truncated_wav_is_transcribed_as_far_as_it_goes_with_a_warning() -> No
 
 
 @pytest.mark.parametrize("form", ["mp3", "flac", "ogg-opus"])
-def test_a_truncated_stream_is_transcribed_as_far_as_it_goes(form: str) -> None:
-    container, codec, rate, layout = FORMS[form]
+def test_a_truncated_stream_is_decoded_to_its_end(form: str) -> None:
+    container, codec, rate, layout = FORMATS[form]
     content = encoded(speech(), container, codec, rate, layout)
     assert 0.3 < len(decoded(content[: len(content) // 2])) / len(speech()) < 0.7
 
 
-def test_a_damaged_middle_costs_only_itself() -> None:
+def test_damaged_data_in_the_middle_does_not_affect_the_rest() -> None:
     content = bytearray(encoded(speech(), "mp3", "libmp3lame", 44100))
     content[len(content) // 2 : len(content) // 2 + 2000] = b"\0" * 2000
     assert len(decoded(bytes(content))) / len(speech()) > 0.9
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_what_is_no_sound_is_rejected_with_a_sentence(name: str) -> None:
-    content, code = BAD[name]
+@pytest.mark.parametrize("name", REJECTED)
+def test_a_file_without_audio_is_rejected_with_a_reason(name: str) -> None:
+    content, code = REJECTED[name]
     assert rejection(content).code == code or code is None
 
 
-def test_no_more_than_a_day_of_sound_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_longer_than_the_limit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "MAX_HOURS", 5 / 3600)
     assert rejection(wav(speech())).code == "too-long"
     assert len(decoded(wav(speech()[: RATE * 4]))) == RATE * 4
 
 
-def test_a_change_of_rate_within_a_file_is_followed() -> None:
+def test_a_file_may_change_its_sample_rate() -> None:
     first = encoded(speech(SHORT), "mp3", "libmp3lame", 44100)
     second = encoded(speech(SHORT), "mp3", "libmp3lame", 22050)
     assert len(decoded(first + second)) == pytest.approx(2 * len(speech(SHORT)), rel=0.05)
 
 
-def test_the_documentation_names_the_versions_that_are_tried_here() -> None:
+def test_the_documentation_names_the_tested_versions() -> None:
     text = (ROOT / "docs" / "formats.md").read_text("utf-8")
     assert f"PyAV {av.__version__} with ffmpeg {av.ffmpeg_version_info}" in text
     for library in ("libavformat", "libavcodec"):
@@ -239,12 +239,10 @@ def assert_decoded_or_rejected(content: bytes) -> None:
     cuts=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=12)), max_size=6),
     length=st.floats(0, 1),
 )
-def test_damaged_files_are_decoded_or_rejected_and_nothing_else(
-    seed: bytes, cuts: list[tuple[float, bytes]], length: float
-) -> None:
+def test_a_damaged_file_is_decoded_or_rejected(seed: bytes, cuts: list[tuple[float, bytes]], length: float) -> None:
     content = bytearray(seed)
-    for place, noise in cuts:
-        at = int(place * len(content))
+    for position, noise in cuts:
+        at = int(position * len(content))
         content[at : at + len(noise)] = noise
     assert_decoded_or_rejected(bytes(content[: int(length * len(content))]))
 
@@ -252,5 +250,5 @@ def test_damaged_files_are_decoded_or_rejected_and_nothing_else(
 @pytest.mark.fuzz
 @bounded(100)
 @given(st.binary(max_size=4000))
-def test_noise_is_decoded_or_rejected_and_nothing_else(content: bytes) -> None:
+def test_random_bytes_are_decoded_or_rejected(content: bytes) -> None:
     assert_decoded_or_rejected(content)

@@ -1,11 +1,13 @@
-"""Memory and scratch space are bounded, whatever the manifest holds; a disk that is full costs nobody a recording."""
+"""Memory and scratch space are limited for every manifest. A full disk loses no recording."""
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import struct
 import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -18,19 +20,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.worker.harness import SHORT, TEXTS, Bucket, ended, wait_for, with_limits
+from tests.worker.harness import SHORT, SOURCES, TEXTS, Bucket, ended, wait_for, with_limits
 from tests.worker.proxy import Call, Proxy, proxied
 from tests.worker.sounds import RATE, speech, wav
-from transcriber.child import AHEAD_FILES, DELIVERIES, MEMORY_BYTES, Asked, Child, Fetched, Underway
-from transcriber.decoder import Batch
+from transcriber.decoder import DecodedPieces
 from transcriber.engine import Recognition, Word
 from transcriber.formats import CONTENT_TYPES, render
+from transcriber.pipeline import AHEAD_FILES, DELIVERIES, MEMORY_BYTES, Fetched, Pipeline
 from transcriber.pool import TimedRecognition
+from transcriber.recording_in_progress import PendingPiece, RecordingInProgress
 from transcriber.samples import Piece
 from transcriber.transcript import Transcript
 from transcription_contract.manifest import Recording
 
-RECORDING = Recording("input/a.wav", "b", 1, datetime(2026, 11, 20, tzinfo=timezone.utc), "output/a")
+RECORDING = Recording("input/a.wav", "b", 1, datetime(2026, 11, 20, tzinfo=timezone.utc), False)
 
 MEBI = 1 << 20
 
@@ -42,12 +45,12 @@ def fault(endpoint: str) -> Iterator[tuple[Proxy, str]]:
 
 
 def heavy(size: int) -> bytes:
-    """A short recording in a file of about so many bytes: its header carries what no decoder looks at."""
+    """A short recording in a file of about this size. The file has a large chunk that decoders skip."""
     return wav(speech(SHORT), junk=b"junk" + struct.pack("<I", size) + bytes(size))
 
 
 class Held:
-    """Keeps transcripts from being put, as an S3 that is slow to write does, until all that can run ahead did."""
+    """Delays the writes of transcripts, like a slow S3, until the worker has started all recordings that it can."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -58,16 +61,16 @@ class Held:
         if call.step == "put output":
             self._go_on.wait(60)
 
-    def underway(self) -> int:
+    def in_progress(self) -> int:
         steps = self._proxy.steps()
-        return steps.count("read input") - steps.count("delete input")
+        return steps.count("get input") - steps.count("delete input")
 
     def settled(self, least: int) -> int:
-        """How many recordings are on their way when no more are begun."""
-        wait_for(lambda: self.underway() >= least, 60)
+        """Wait until no more recordings start. Return the number in progress."""
+        wait_for(lambda: self.in_progress() >= least, 60)
         most = 0
-        while most < self.underway():
-            most = self.underway()
+        while most < self.in_progress():
+            most = self.in_progress()
             time.sleep(1)
         return most
 
@@ -75,7 +78,7 @@ class Held:
         self._go_on.set()
 
 
-def test_no_more_recordings_are_on_their_way_than_the_queues_take(bucket: Bucket, fault: Any) -> None:
+def test_the_queues_limit_the_recordings_in_progress(bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.plan(*(bucket.put(f"{number}.wav") for number in range(60)))
     held = Held(proxy)
@@ -88,8 +91,8 @@ def test_no_more_recordings_are_on_their_way_than_the_queues_take(bucket: Bucket
     assert len(run.outcomes()) == 60
 
 
-def test_scratch_space_holds_what_is_ahead_and_nothing_more(bucket: Bucket, fault: Any, tmp_path: Path) -> None:
-    """Measured at each of the worker's calls, with the real limits divided by a hundred or so."""
+def test_scratch_space_holds_only_the_recordings_that_wait(bucket: Bucket, fault: Any, tmp_path: Path) -> None:
+    """Measure at each of the worker's calls, with limits about a hundred times smaller than the real ones."""
     proxy, address = fault
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -118,14 +121,14 @@ def test_scratch_space_holds_what_is_ahead_and_nothing_more(bucket: Bucket, faul
 
 
 def test_a_recording_that_waits_for_its_delivery_takes_no_memory(bucket: Bucket, fault: Any, tmp_path: Path) -> None:
-    """The worker's peak, while twenty files of nearly 8 MiB are heard and none can be delivered."""
+    """Measure the worker's peak memory while it recognises twenty files of nearly 8 MiB and no delivery can end."""
     proxy, address = fault
     files = 20
     bucket.plan(*(bucket.put(f"{number}.wav", heavy(MEMORY_BYTES - 100_000)) for number in range(files)))
     limits = with_limits(tmp_path, AHEAD_BYTES=2 * MEMORY_BYTES)
     held = Held(proxy)
     with bucket.worker(AWS_ENDPOINT_URL=address, **limits) as worker:
-        wait_for(lambda: "read input" in proxy.steps())
+        wait_for(lambda: "get input" in proxy.steps())
         before = memory(worker.pid, "VmRSS")
         held.settled(DELIVERIES + 1)
         assert memory(worker.pid, "VmHWM") - before < 8 * MEMORY_BYTES
@@ -134,45 +137,45 @@ def test_a_recording_that_waits_for_its_delivery_takes_no_memory(bucket: Bucket,
         bucket.s3.delete_object(Bucket=bucket.name, Key=f"input/{number}.wav")
 
 
-WORDS = 40  # in a piece
+WORDS = 40  # per piece
 
 
-class Answering:
-    """In the place of the engines: every piece is answered at once."""
+class InstantEngines:
+    """Replaces the engines. It returns the words of every piece at once."""
 
     def transcribe(self, _samples: object, _rate: int) -> Future[TimedRecognition]:
         answer: Future[TimedRecognition] = Future()
-        answer.set_result(TimedRecognition(Recognition([Word("heard", 0.1, 0.4)], -1.0), 1.0))
+        answer.set_result(TimedRecognition(Recognition([Word("word", 0.1, 0.4)], -1.0), 1.0))
         return answer
 
 
-def test_what_is_heard_is_taken_over_while_its_recording_goes_on(tmp_path: Path) -> None:
-    nobody: Any = None
-    engines: Any = Answering()
-    child = Child(
-        bucket=nobody, delivery=nobody, decoder=nobody, engines=engines,
+def test_answers_are_collected_while_their_recording_goes_on(tmp_path: Path) -> None:
+    unused: Any = None
+    engines: Any = InstantEngines()
+    pipeline = Pipeline(
+        bucket=unused, delivery=unused, decoder=unused, engines=engines,
         sample_rate=RATE, separate=False, width=1, scratch=tmp_path,
     )  # fmt: skip
     pieces = [Piece(20.0 * number, np.zeros(RATE, np.int16)) for number in range(3)]
     fetching: Future[Fetched] = Future()
     decoding: Any = object()
-    fetching.set_result(Fetched(nobody, decoding, Batch(pieces, True, 60.0, 1, [])))
-    underway = child._send_through_engines(RECORDING, fetching)
-    assert not underway.failure
-    assert [segment.words[0].start for segment in underway.heard] == [0.1, 20.1, 40.1]
+    fetching.set_result(Fetched(decoding, DecodedPieces(pieces, True, 1.0, 60.0, 1, [])))
+    progress = pipeline._send_through_engines(RECORDING, fetching)
+    assert not progress.failure
+    assert [segment.words[0].start for segment in progress.segments] == [0.1, 20.1, 40.1]
 
 
-def heard_for_hours(pieces: int) -> Underway:
-    """A recording whose every piece has been answered, as answers come from an engine's process: a copy each time."""
-    words = [Word(f"heard-{number}", number / 3, number / 2, number / 7) for number in range(WORDS)]
+def recognised_for_hours(pieces: int) -> RecordingInProgress:
+    """A recording with an answer to every piece. Each answer is a separate copy, as from an engine's process."""
+    words = [Word(f"word-{number}", number / 3, number / 2, number / 7) for number in range(WORDS)]
     answer = pickle.dumps(TimedRecognition(Recognition(words, -1.0), 1.0))
-    underway = Underway(RECORDING)
+    progress = RecordingInProgress(RECORDING)
     for number in range(pieces):
         future: Future[TimedRecognition] = Future()
-        underway.asked.append(Asked(30.0 * number, 30.0 * number + 20, None, future))
+        progress.pending.append(PendingPiece(30.0 * number, 30.0 * number + 20, None, future))
         future.set_result(pickle.loads(answer))  # noqa: S301, our own
-        underway.take_answers()
-    return underway
+        progress.collect_answers()
+    return progress
 
 
 @pytest.fixture
@@ -183,16 +186,16 @@ def traced() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("traced")
-def test_what_is_heard_of_a_long_recording_is_kept_small() -> None:
-    underway = heard_for_hours(500)
-    assert sum(len(segment.words) for segment in underway.heard) == 500 * WORDS
+def test_the_words_of_a_long_recording_take_little_memory() -> None:
+    progress = recognised_for_hours(500)
+    assert sum(len(segment.words) for segment in progress.segments) == 500 * WORDS
     assert tracemalloc.get_traced_memory()[0] < 200 * 500 * WORDS
 
 
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("form", CONTENT_TYPES)
-def test_no_form_of_a_long_transcript_takes_much_more_than_its_words(form: str) -> None:
-    transcript = Transcript(heard_for_hours(500).heard, 15_000, 1, 1.0, [])
+def test_rendering_a_long_transcript_takes_little_more_memory_than_its_words(form: str) -> None:
+    transcript = Transcript(recognised_for_hours(500).segments, 15_000, 1, 1.0, [])
     before, _ = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()
     assert len(render(form, transcript, {})) > 5 * 500 * WORDS
@@ -200,14 +203,57 @@ def test_no_form_of_a_long_transcript_takes_much_more_than_its_words(form: str) 
 
 
 def memory(pid: int, what: str) -> int:
-    """Bytes; VmRSS now, VmHWM at most until now."""
+    """A process's memory in bytes. VmRSS is the current value, VmHWM the peak."""
     found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) * 1024
 
 
-def test_a_manifest_that_states_a_wrong_size_makes_no_room_for_it(bucket: Bucket) -> None:
-    """Neither a file that is far larger than planned nor a promise of a petabyte costs space; both wait in input/."""
+MANY = 200_000
+READING = """
+import resource, sys
+from datetime import datetime, timezone
+from pathlib import Path
+from transcriber.worker import survey
+from transcription_contract import manifest
+path = Path(sys.argv[1])
+uploaded = datetime(2026, 11, 20, tzinfo=timezone.utc)
+line = manifest.Recording("input/" + "x" * 200 + ".wav", "0" * 32, 1000, uploaded, False).to_json() + "\\n"
+with path.open("w") as file:
+    file.write(manifest.Header().to_json() + "\\n")
+    file.writelines(line for _ in range(int(sys.argv[2])))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with path.open("rb") as file:
+    work = survey(file, "key")
+    file.seek(0)
+    _, recordings = manifest.read(file)
+    found = sum(1 for _ in recordings)
+print(work.recordings, work.pieces, found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_manifest_of_any_length_is_read_in_little_memory(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", READING, str(tmp_path / "manifest"), str(MANY)]
+    done = subprocess.run(
+        arguments, env={**os.environ, "PYTHONPATH": SOURCES}, capture_output=True, text=True, check=True
+    )
+    recordings, pieces, found, kibibytes = map(int, done.stdout.split())
+    assert (recordings, pieces, found) == (MANY, MANY, MANY)
+    assert kibibytes < 4096, "the manifest has more than 60 MB"
+
+
+def test_recordings_are_transcribed_in_the_order_of_the_manifest(bucket: Bucket, fault: Any, tmp_path: Path) -> None:
+    proxy, address = fault
+    names = ["small", "larger", "tiny"]
+    contents = [speech(SHORT), np.tile(speech(SHORT), 3), speech(SHORT)[:8000]]
+    bucket.plan(*(bucket.put(f"{name}.wav", wav(content)) for name, content in zip(names, contents)))
+    run = bucket.run(AWS_ENDPOINT_URL=address, **with_limits(tmp_path, AHEAD_FILES=1))
+    assert run.code == 0, run
+    assert [call.key for call in proxy.calls if call.step == "get input"] == [f"input/{name}.wav" for name in names]
+
+
+def test_a_wrong_size_in_the_manifest_takes_no_scratch_space(bucket: Bucket) -> None:
+    """One file is far larger than its planned size, and one planned size is a petabyte. Both files stay in input/."""
     large, promise, good = (bucket.put(f"{name}.wav") for name in ("large", "promise", "good"))
     bucket.plan({**large, "source_size": 10}, {**promise, "source_size": 10**15}, good)
     run = bucket.run()
@@ -220,34 +266,34 @@ def test_a_manifest_that_states_a_wrong_size_makes_no_room_for_it(bucket: Bucket
     assert bucket.listing() == ["input/large.wav", "input/promise.wav", "output/good", "processed/good.wav"]
 
 
-# A disk of 12 MB of our own, mounted where only the worker sees it; no root is needed where Linux lets users do that.
+# A disk of 12 MB in a mount namespace that only the worker uses. Many Linux systems allow this without root.
 SMALL_DISK = ["unshare", "--map-root-user", "--mount", "/bin/sh", "-c"]
 MOUNT = 'mount -t tmpfs -o size=12m scratch "$TMPDIR"'
 
 
 def small_disk(filled: str) -> str:
-    """For the shell that starts the worker: a disk of 12 MB, filled so far."""
+    """A shell command that starts the worker with a disk of 12 MB, of which `filled` bytes are used."""
     able = subprocess.run([*SMALL_DISK, MOUNT.replace("$TMPDIR", "/mnt")], capture_output=True)
     if able.returncode:
-        pytest.skip(f"this machine lets nobody mount a disk of one's own: {able.stderr.decode().strip()}")
+        pytest.skip(f"this machine allows no user to mount a disk: {able.stderr.decode().strip()}")
     return f"""exec unshare --map-root-user --mount /bin/sh -c '
         {MOUNT} && head -c {filled} /dev/zero > "$TMPDIR/others" && exec "$0" -m transcriber' "$0";"""
 
 
-def test_a_disk_that_is_full_costs_a_retry_but_not_the_others(bucket: Bucket) -> None:
+def test_a_full_disk_causes_a_retry_and_does_not_stop_the_others(bucket: Bucket) -> None:
     bucket.plan(bucket.put("call.wav", heavy(10 * MEBI)), bucket.put("good.wav"))
     run = bucket.run(small_disk(filled="8M"))
     assert run.code == 75, run
     assert run.outcomes() == {"input/call.wav": "failed", "input/good.wav": "transcribed"}
-    [told] = [event["detail"] for event in run.events if event.get("outcome") == "failed"]
-    assert told == "The scratch space is full (No space left on device). Give the containers more (scratch_gib)"
+    [detail] = [event["detail"] for event in run.events if event.get("outcome") == "failed"]
+    assert detail == "The scratch space is full (No space left on device). Give the containers more (scratch_gib)"
     assert bucket.listing() == ["input/call.wav", "output/good", "processed/good.wav"]
     assert bucket.run().code == 0
     assert bucket.text("output/call") == TEXTS[SHORT]
 
 
-def test_files_of_a_limited_size_cost_a_retry_but_not_the_others(bucket: Bucket) -> None:
-    """What every machine can do that has no disk to fill."""
+def test_a_file_size_limit_causes_a_retry_and_does_not_stop_the_others(bucket: Bucket) -> None:
+    """This also tests a write error on machines that cannot mount a small disk."""
     bucket.plan(bucket.put("call.wav", heavy(10 * MEBI)), bucket.put("good.wav"))
     run = bucket.run("ulimit -f 2000;")
     assert run.code == 75, run
@@ -255,7 +301,7 @@ def test_files_of_a_limited_size_cost_a_retry_but_not_the_others(bucket: Bucket)
     assert bucket.listing() == ["input/call.wav", "output/good", "processed/good.wav"]
 
 
-def test_a_recording_larger_than_the_whole_disk_is_rejected_and_says_so(bucket: Bucket) -> None:
+def test_a_recording_larger_than_the_whole_disk_is_rejected_with_a_reason(bucket: Bucket) -> None:
     bucket.plan(bucket.put("call.wav", heavy(13 * MEBI)), bucket.put("good.wav"))
     run = bucket.run(small_disk(filled="0"))
     assert run.code == 0, run

@@ -1,4 +1,4 @@
-"""The engine processes: one model each, and a crash costs only what it was busy with."""
+"""The engine processes: each loads one model, and a crash affects only the current piece."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from transcriber import decoder as decoding
 from transcriber.cpus import available_cpus
 from transcriber.decoder import Decoder
 from transcriber.engine import READINGS, EngineSpec, load_engine, words_of
-from transcriber.errors import ConfigError, Rejected, TemporaryError
-from transcriber.models import File, Model
+from transcriber.failures import ConfigError, RecordingFailed, Rejected
+from transcriber.model_loading import File, Model
 from transcriber.pool import Engines
 from transcriber.worker import engine_spec
 from transcription_contract.model_files import ModelKind
@@ -31,7 +31,7 @@ from transcription_contract.run_options import TranscriptionOptions
 
 MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
 SPEC = EngineSpec(f"{MODEL}.tflite", ModelKind.TFLITE, f"{MODEL}.scorer", TranscriptionOptions())
-# Without its scorer an engine is busy long enough to be hit.
+# Without a scorer an engine works long enough on a piece for a test to kill it.
 SLOW = EngineSpec(f"{MODEL}.tflite", ModelKind.TFLITE, None, TranscriptionOptions())
 TEXT = "after the tone say your temporary message and then press the pound key"
 
@@ -47,14 +47,14 @@ def text(answer: object) -> str:
     return " ".join(word.text for word in answer.result(60).recognition.words)  # type: ignore[attr-defined]
 
 
-def hit_while_busy(pid: int, blow: signal.Signals) -> None:
-    """Kill an engine's process once it has worked on something for a moment."""
+def signal_while_busy(pid: int, signum: signal.Signals) -> None:
+    """Send a signal to an engine's process after it has worked for a moment."""
     before = _cpu(pid)
     deadline = time.monotonic() + 20
     while _cpu(pid) < before + 10:  # hundredths of a second
-        assert time.monotonic() < deadline, "it does not work"
+        assert time.monotonic() < deadline, "the engine does not work"
         time.sleep(0.01)
-    os.kill(pid, blow)
+    os.kill(pid, signum)
 
 
 def _cpu(pid: int) -> int:
@@ -63,7 +63,7 @@ def _cpu(pid: int) -> int:
 
 
 def only_child(but: int = 0) -> int:
-    """The engine's process, once it is there and has loaded its model."""
+    """Wait until the engine's process has loaded its model. Return its id."""
     deadline = time.monotonic() + 20
     while True:
         pids = [child.pid for child in multiprocessing.active_children() if child.pid not in (None, but)]
@@ -73,36 +73,36 @@ def only_child(but: int = 0) -> int:
         time.sleep(0.01)
 
 
-def test_an_engine_that_crashes_once_is_replaced_and_the_piece_is_done_again() -> None:
+def test_a_crashed_engine_is_replaced_and_the_piece_is_transcribed_again() -> None:
     with Engines(SLOW, 1) as engines:
         engines.facts()
         answer = engines.transcribe(np.tile(speech(), 4), RATE)
-        hit_while_busy(only_child(), signal.SIGSEGV)
+        signal_while_busy(only_child(), signal.SIGSEGV)
         assert "temporary message" in text(answer)
 
 
 @pytest.mark.parametrize(
-    ("blow", "meaning"), [(signal.SIGSEGV, Rejected), (signal.SIGABRT, Rejected), (signal.SIGKILL, TemporaryError)]
+    ("signum", "meaning"), [(signal.SIGSEGV, Rejected), (signal.SIGABRT, Rejected), (signal.SIGKILL, RecordingFailed)]
 )
 def test_a_piece_that_crashes_two_engines_fails_and_the_next_is_transcribed(
-    blow: signal.Signals, meaning: type[Exception]
+    signum: signal.Signals, meaning: type[Exception]
 ) -> None:
     with Engines(SLOW, 1) as engines:
         engines.facts()
         answer = engines.transcribe(np.tile(speech(), 4), RATE)
         first = only_child()
-        hit_while_busy(first, blow)
+        signal_while_busy(first, signum)
         second = only_child(but=first)
-        time.sleep(1)  # it loads its model
-        hit_while_busy(second, blow)
+        time.sleep(1)  # the engine loads its model
+        signal_while_busy(second, signum)
         with pytest.raises(meaning):
             answer.result(60)
         assert "temporary message" in text(engines.transcribe(speech(), RATE))
 
 
 @pytest.mark.parametrize(("busy", "killed"), [(False, 1), (True, 1), (False, 2), (True, 2)])
-def test_an_engine_that_is_killed_while_it_waits_for_work_costs_nothing(busy: bool, killed: int) -> None:
-    """Not even if the other one is killed at a piece at the same moment: that is one attempt at it, not two."""
+def test_killing_an_idle_engine_uses_no_attempt(busy: bool, killed: int) -> None:
+    """Also if the other engine is killed during a piece at the same time: that uses one attempt, not two."""
     with Engines(SLOW, 2) as engines:
         engines.facts()
         assert "temporary message" in text(engines.transcribe(speech(), RATE))
@@ -116,7 +116,7 @@ def test_an_engine_that_is_killed_while_it_waits_for_work_costs_nothing(busy: bo
         assert all("temporary message" in text(answer) for answer in work)
 
 
-def test_engines_end_at_once_whatever_they_are_at() -> None:
+def test_engines_end_at_once_also_during_work() -> None:
     with Engines(SLOW, 2) as engines:
         answers = [engines.transcribe(np.tile(speech(), 40), RATE) for _ in range(4)]
         engines.facts()
@@ -124,14 +124,14 @@ def test_engines_end_at_once_whatever_they_are_at() -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_an_engine_that_is_killed_while_it_loads_says_that_memory_ran_out() -> None:
+def test_the_error_of_an_engine_killed_while_it_loads_names_the_memory() -> None:
     with Engines(SLOW, 1) as engines:
         os.kill(only_child(), signal.SIGKILL)
         with pytest.raises(ConfigError, match=r"asterisk-en\.tflite is killed, .* memory"):
             engines.facts()
 
 
-def test_an_engine_that_hangs_is_stopped_and_only_its_recording_rejected(
+def test_a_hanging_engine_is_killed_and_only_its_recording_is_rejected(
     engine: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("transcriber.pool.LIMIT_SECONDS", 0.01)
@@ -147,21 +147,21 @@ def test_one_process_transcribes_many_pieces_with_one_model(capfd: pytest.Captur
     with Engines(SPEC, 1) as engines:
         answers = [engines.transcribe(speech(), RATE) for _ in range(5)]
         assert [text(answer) for answer in answers] == [TEXT] * 5
-    assert capfd.readouterr().err.count("DeepSpeech: v") == 1, "the engine says that at each load"
+    assert capfd.readouterr().err.count("DeepSpeech: v") == 1, "the engine prints this at each load"
 
 
 @pytest.mark.parametrize("samples", [0, 1, 100, 511, 512])
-def test_less_than_one_window_of_sound_is_no_words_and_no_crash(samples: int) -> None:
+def test_audio_shorter_than_one_window_gives_no_words(samples: int) -> None:
     assert load_engine(SPEC).transcribe(speech()[:samples]).words == []
 
 
 @pytest.mark.parametrize(("formats", "readings"), [(("srt", "vtt"), 1), (("srt", "json"), READINGS)])
-def test_other_readings_are_asked_for_only_if_the_json_tells_them(formats: tuple[str, ...], readings: int) -> None:
+def test_the_engine_computes_alternatives_only_for_the_json(formats: tuple[str, ...], readings: int) -> None:
     model = Model(File("m", Path(f"{MODEL}.tflite"), ""), ModelKind.TFLITE, None, None)
     assert engine_spec(model, TranscriptionOptions(output_formats=formats)).readings == readings
 
 
-def test_one_reading_has_the_same_words_and_no_margins() -> None:
+def test_a_result_without_alternatives_has_the_same_words_and_no_margins() -> None:
     several, one = (load_engine(replace(SPEC, readings=count)).transcribe(speech()) for count in (READINGS, 1))
     assert all(word.margin is not None for word in several.words)
     assert one.words == [word._replace(margin=None) for word in several.words]
@@ -176,7 +176,7 @@ def test_one_reading_has_the_same_words_and_no_margins() -> None:
         ("whole", ModelKind.TFLITE, "cut"),
     ],
 )
-def test_a_damaged_model_or_scorer_is_named_with_what_is_wrong(
+def test_the_error_names_the_damaged_model_or_scorer_and_the_problem(
     model: str, kind: ModelKind, scorer: str | None, tmp_path: Path
 ) -> None:
     path = MODEL.with_suffix(f".{kind.value}")
@@ -192,7 +192,7 @@ def test_a_damaged_model_or_scorer_is_named_with_what_is_wrong(
     assert str(tmp_path) in str(caught.value)
 
 
-def test_words_end_where_the_space_behind_them_starts_or_soon_after_their_last_letter() -> None:
+def test_a_word_ends_at_the_next_space_or_soon_after_its_last_letter() -> None:
     class Token:
         def __init__(self, text: str, start_time: float) -> None:
             self.text, self.start_time = text, start_time
@@ -213,13 +213,13 @@ def test_words_end_where_the_space_behind_them_starts_or_soon_after_their_last_l
     ("start", "loaded"),
     [
         ("import transcriber.worker", {"transcriber.worker", "boto3", "transcriber.pool"}),
-        # What multiprocessing does first in a process that it spawned, and what the engines' and the decoder's need.
+        # A spawned process first imports the main module, then the modules of the engine or the decoder.
         ("import runpy; runpy.run_module('transcriber', run_name='__mp_main__')", set()),
         ("import transcriber.pool, transcriber.decoder", {"transcriber.pool"}),
     ],
 )
-def test_each_process_imports_no_more_than_it_needs(start: str, loaded: set[str]) -> None:
-    """Codecs are for the decoder alone, and only when it is asked; AWS is for the worker alone."""
+def test_each_process_imports_only_the_modules_that_it_needs(start: str, loaded: set[str]) -> None:
+    """Only the decoder imports codecs, and only at its first call. Only the worker imports AWS's SDK."""
     watched = {"av", "soxr", "webrtcvad", "boto3", "transcriber.pool", "transcriber.worker"}
     code = f"import sys; {start}; print(*{watched} & {{*sys.modules}})"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "worker_image")}
@@ -229,36 +229,110 @@ def test_each_process_imports_no_more_than_it_needs(start: str, loaded: set[str]
 
 @pytest.fixture(scope="module")
 def slow_to_decode() -> bytes:
-    """Half an hour of silence, which is one answer of the decoder, and then words."""
+    """Half an hour of silence and then words. The decoder works for several seconds before its first piece."""
     return encoded(np.concatenate([np.zeros(1800 * RATE, np.int16), speech()]), "flac", "flac")
 
 
-def test_a_decoder_that_crashes_is_replaced_and_other_files_go_on_where_they_were(slow_to_decode: bytes) -> None:
+def all_batches(session: decoding.DecodingSession) -> list[decoding.DecodedPieces]:
+    batches = [session.next_pieces()]
+    while not batches[-1].last:
+        batches.append(session.next_pieces())
+    return batches
+
+
+def samples_of(batches: list[decoding.DecodedPieces]) -> np.ndarray:
+    return np.concatenate([piece.samples for batch in batches for piece in batch.pieces])
+
+
+def test_a_crashed_decoder_is_replaced_and_other_files_continue(slow_to_decode: bytes) -> None:
     words = np.tile(speech(), 60)
     with Decoder() as decoder, ThreadPoolExecutor() as threads:
         other = decoder.open(wav(words), RATE)
-        batches = [other.next_batch()]
+        batches = [other.next_pieces()]
         assert not batches[0].last
-        slow = threads.submit(decoder.open(slow_to_decode, RATE).next_batch)
-        hit_while_busy(only_child(), signal.SIGSEGV)
-        assert slow.result(60).pieces
-        while not batches[-1].last:
-            batches.append(other.next_batch())
-    pieces = [piece.samples for batch in batches for piece in batch.pieces]
-    assert np.array_equal(np.concatenate(pieces), words)
+        slow = threads.submit(all_batches, decoder.open(slow_to_decode, RATE))
+        signal_while_busy(only_child(), signal.SIGSEGV)
+        assert len(samples_of(slow.result(60)))
+        batches += all_batches(other)
+    assert np.array_equal(samples_of(batches), words)
 
 
-def test_a_file_on_which_the_decoder_hangs_is_rejected(slow_to_decode: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_on_which_the_decoder_does_not_answer_is_rejected(
+    slow_to_decode: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Decoder() as decoder:
         monkeypatch.setattr(decoding, "LIMIT_SECONDS", 0.01)
         with pytest.raises(Rejected) as caught:
-            decoder.open(slow_to_decode, RATE).next_batch()
+            decoder.open(slow_to_decode, RATE).next_pieces()
         assert caught.value.code == "undecodable"
         monkeypatch.undo()
-        assert decoder.open(wav(speech()), RATE).next_batch().last
+        assert decoder.open(wav(speech()), RATE).next_pieces().last
 
 
-def test_engines_are_as_many_as_the_quota_allows(tmp_path: Path) -> None:
+class InThisProcess:
+    """Replaces the decoding process. It executes each call in this process, so that a test can change constants."""
+
+    def __init__(self, prepare: object) -> None:
+        pass
+
+    def call(self, function: object, *arguments: object, limit: float) -> object:
+        return function(*arguments)  # type: ignore[operator]
+
+    def stop(self) -> None:
+        pass
+
+
+def test_the_decoder_answers_during_long_silence_and_is_not_killed(
+    slow_to_decode: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is shorter than the decoding of the silence, as the real limit is for a day of silence."""
+    monkeypatch.setattr(decoding, "IsolatedProcess", InThisProcess)
+    monkeypatch.setattr(decoding, "ANSWER_SECONDS", 0.02)
+    monkeypatch.setattr(decoding, "LIMIT_SECONDS", 0.2)
+    with Decoder() as decoder:
+        batches = all_batches(decoder.open(slow_to_decode, RATE))
+    assert sum(batch.seconds for batch in batches) > 0.2, (
+        "the decoding was shorter than the limit, so the test proves nothing"
+    )
+    assert max(batch.seconds for batch in batches) < 0.2
+    assert [batch for batch in batches if not batch.pieces]
+    assert len(samples_of(batches)) >= len(speech())
+
+
+def test_the_decoder_answers_while_it_skips_the_pieces_that_the_worker_has(
+    slow_to_decode: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "IsolatedProcess", InThisProcess)
+    monkeypatch.setattr(decoding, "ANSWER_SECONDS", 0.02)
+    with Decoder() as decoder:
+        session = decoder.open(slow_to_decode, RATE)
+        before = all_batches(session)
+        session._start_again()  # like after a crash; the worker has all pieces
+        again = all_batches(session)
+    assert len(again) > 3
+    assert not [piece for batch in again for piece in batch.pieces]
+    assert again[-1].duration == before[-1].duration
+
+
+def test_a_decoder_that_answers_without_progress_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "IsolatedProcess", InThisProcess)
+    monkeypatch.setattr(decoding, "LIMIT_SECONDS", 5.0)
+    calls: list[object] = []
+
+    def stuck(*arguments: object) -> decoding.DecodedPieces:
+        calls.append(arguments)
+        return decoding.DecodedPieces([], False, 1.0, 7.0, 1, [])
+
+    monkeypatch.setattr(decoding, "_next_pieces", stuck)
+    with Decoder() as decoder:
+        session = decoder.open(b"", RATE)
+        with pytest.raises(Rejected) as caught:
+            all_batches(session)
+    assert caught.value.code == "undecodable"
+    assert len(calls) == 2 * 7, "two attempts, each with the first answer and more than 5 s of answers without progress"
+
+
+def test_the_cpu_quota_limits_the_number_of_engines(tmp_path: Path) -> None:
     everything = len(os.sched_getaffinity(0))
     membership = tmp_path / "membership"
     membership.write_text("0::/\n")
@@ -271,7 +345,7 @@ def test_engines_are_as_many_as_the_quota_allows(tmp_path: Path) -> None:
     assert available_cpus(tmp_path, membership) == min(2, everything)
 
 
-def test_the_quota_of_an_outer_control_group_counts_too(tmp_path: Path) -> None:
+def test_the_quota_of_a_parent_control_group_also_counts(tmp_path: Path) -> None:
     membership = tmp_path / "membership"
     membership.write_text("12:cpuset:/x\n4:cpu,cpuacct:/ecs/task/container\n")
     group = tmp_path / "cpu" / "ecs"

@@ -1,4 +1,4 @@
-"""Whatever happens at whatever moment, no recording is lost and none is transcribed twice."""
+"""Faults at any moment lose no recording and transcribe no recording twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fault(endpoint: str) -> Iterator[tuple[Proxy, str]]:
 
 
 def long_recording(minutes: float) -> bytes:
-    """All sixteen recordings, over and over."""
+    """A WAV file of at least this length, which repeats the sixteen sample recordings."""
     data = b"".join(recording(name)[44:] for name in TEXTS)
     data *= int(minutes * 60 * 32_000 / len(data)) + 1
     header = recording()[:44]
@@ -46,7 +46,9 @@ def long_recording(minutes: float) -> bytes:
         "DELETE input/call.wav",
     ],
 )
-def test_a_worker_killed_after_any_step_is_completed_by_the_next_one(step: str, bucket: Bucket, fault: Any) -> None:
+def test_the_next_worker_completes_the_work_of_a_worker_killed_after_any_step(
+    step: str, bucket: Bucket, fault: Any
+) -> None:
     proxy, address = fault
     bucket.plan(bucket.put("call.wav"))
     bucket.set_options(output_formats=["json"])
@@ -72,11 +74,11 @@ def test_a_worker_killed_after_any_step_is_completed_by_the_next_one(step: str, 
     assert bucket.listing() == FINISHED
     assert bucket.text("output/call") == "press zero for help"
     assert bucket.read("processed/call.wav") == recording()
-    assert ("put output" in proxy.steps()) != had_transcript, "transcribed twice, or not at all"
+    assert ("put output" in proxy.steps()) != had_transcript, "the recording was transcribed twice or not at all"
 
 
 @pytest.mark.parametrize("step", ["put failed", "copy", "delete input"])
-def test_a_worker_killed_while_it_rejects_is_completed_by_the_next_one(step: str, bucket: Bucket, fault: Any) -> None:
+def test_the_next_worker_completes_a_rejection_that_a_kill_interrupted(step: str, bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.plan(bucket.put("call.wav", b"no sound at all"))
     with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
@@ -109,7 +111,7 @@ def test_outputs_are_put_before_the_copy_and_the_copy_before_the_deletion(bucket
     ]
 
 
-def test_a_run_again_with_other_settings_transcribes_again(bucket: Bucket) -> None:
+def test_a_new_attempt_with_other_settings_transcribes_again(bucket: Bucket) -> None:
     line = bucket.put("call.wav")
     bucket.plan(line)
     assert bucket.run().code == 0
@@ -117,59 +119,51 @@ def test_a_run_again_with_other_settings_transcribes_again(bucket: Bucket) -> No
     bucket.plan({**line, "source_key": "processed/call.wav"})
     assert bucket.run().code == 0
     assert bucket.facts("output/call")["LastModified"] == first["LastModified"]
-    time.sleep(1)  # S3's times are in seconds
+    time.sleep(1)  # S3's times have a resolution of one second
     bucket.set_options(beam_width=100)
     assert bucket.run().code == 0
     assert bucket.facts("output/call")["LastModified"] > first["LastModified"]
     assert bucket.facts("output/call")["Metadata"]["settings"] != first["Metadata"]["settings"]
 
 
-def test_a_recording_is_done_again_only_if_a_wanted_output_is_missing(bucket: Bucket) -> None:
+def test_a_new_attempt_transcribes_again_only_if_a_requested_output_is_missing(bucket: Bucket) -> None:
     line = bucket.put("call.wav")
     bucket.plan(line)
     bucket.set_options(output_formats=["json", "srt"])
     assert bucket.run().code == 0
     words = bucket.text("output/call")
-    made = bucket.facts("output/call")["Metadata"]
-    bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"untouched", Metadata=made)
+    metadata = bucket.facts("output/call")["Metadata"]
+    bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"unchanged", Metadata=metadata)
     bucket.s3.delete_object(Bucket=bucket.name, Key="output/call.json")
     bucket.plan({**line, "source_key": "processed/call.wav"})
     bucket.set_options(output_formats=["srt"])
     assert bucket.run().code == 0
-    assert bucket.text("output/call") == "untouched", "all that is wanted was there"
+    assert bucket.text("output/call") == "unchanged", "every requested output existed"
     bucket.set_options(output_formats=["json", "srt"])
     assert bucket.run().code == 0
     assert bucket.text("output/call") == words
     assert json.loads(bucket.read("output/call.json"))["text"] == words
 
 
-def test_a_transcript_of_an_earlier_run_that_is_as_good_is_taken_over_as_it_is(bucket: Bucket, fault: Any) -> None:
-    proxy, address = fault
+def test_a_valid_transcript_of_an_earlier_run_gets_this_runs_stamp(bucket: Bucket) -> None:
     line = bucket.put("call.wav")
     bucket.plan(line)
     assert bucket.run().code == 0
-    made = bucket.facts("output/call")["Metadata"]
-    source = {"Bucket": bucket.name, "Key": "output/call"}
-    bucket.s3.copy_object(
-        Bucket=bucket.name,
-        Key="output/call",
-        CopySource=source,
-        Metadata={**made, "run": "an earlier one", "replaces": "what that one replaced"},
-        MetadataDirective="REPLACE",
-    )
+    metadata = bucket.facts("output/call")["Metadata"]
+    earlier = {**metadata, "run": "an earlier one", "replaces": "an earlier version"}
+    bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"unchanged", Metadata=earlier)
     bucket.plan({**line, "source_key": "processed/call.wav"})
-    assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
-    assert "put output" not in proxy.steps()
-    assert bucket.facts("output/call")["Metadata"] == made
-    assert bucket.text("output/call") == "press zero for help"
+    assert bucket.run().code == 0
+    assert bucket.facts("output/call")["Metadata"] == metadata
+    assert bucket.text("output/call") == "unchanged"
 
 
-def test_what_is_reprocessed_in_place_is_neither_copied_nor_deleted(bucket: Bucket, fault: Any) -> None:
+def test_a_recording_in_place_is_neither_copied_nor_deleted(bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.keep_versions()
-    older = bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"an older text")["VersionId"]
     good = bucket.put("call.wav", folder="processed/")
     bad = bucket.put("bad.wav", b"no sound at all", folder="processed/")
+    older = bucket.put_output("output/call", "call.wav", etag="older", uploaded="2026-01-01T00:00:00+00:00")
     bucket.plan(good, bad)
     assert bucket.run(AWS_ENDPOINT_URL=address).code == 0
     assert bucket.text("output/call") == "press zero for help"
@@ -178,15 +172,15 @@ def test_what_is_reprocessed_in_place_is_neither_copied_nor_deleted(bucket: Buck
     assert not {"copy", "delete input", "delete processed"} & set(proxy.steps())
 
 
-def test_a_text_names_no_earlier_one_where_there_was_none_or_none_is_kept(bucket: Bucket) -> None:
-    bucket.s3.put_object(Bucket=bucket.name, Key="output/call", Body=b"an older text")
+def test_a_transcript_names_no_replaced_version_in_a_bucket_without_versioning(bucket: Bucket) -> None:
+    bucket.put_output("output/call", "call.wav", etag="older", uploaded="2026-01-01T00:00:00+00:00")
     bucket.plan(bucket.put("call.wav"), bucket.put("other.wav"))
     assert bucket.run().code == 0
-    assert "replaces" not in bucket.facts("output/call")["Metadata"], "the bucket keeps no versions"
+    assert "replaces" not in bucket.facts("output/call")["Metadata"]
     assert "replaces" not in bucket.facts("output/other")["Metadata"]
 
 
-def test_a_recording_replaced_before_the_run_is_left_for_the_next(bucket: Bucket) -> None:
+def test_a_recording_replaced_before_the_run_waits_for_the_next_run(bucket: Bucket) -> None:
     bucket.plan(bucket.put("call.wav"))
     bucket.put("call.wav", recording("vm-leavemsg.wav"))
     run = bucket.run()
@@ -195,7 +189,7 @@ def test_a_recording_replaced_before_the_run_is_left_for_the_next(bucket: Bucket
 
 
 @pytest.mark.parametrize("step", ["copy", "delete input"])
-def test_a_recording_replaced_during_its_transcription_is_left_for_the_next(
+def test_a_recording_replaced_during_its_transcription_waits_for_the_next_run(
     step: str, bucket: Bucket, fault: Any
 ) -> None:
     proxy, address = fault
@@ -219,7 +213,7 @@ def test_a_bad_recording_replaced_by_a_good_one_is_not_rejected(bucket: Bucket, 
     bucket.plan(bucket.put("call.wav", b"no sound at all"))
 
     def replace(call: Call) -> None:
-        if call.step == "look input":
+        if call.step == "head input":
             bucket.put("call.wav")
 
     proxy.before = replace
@@ -228,7 +222,7 @@ def test_a_bad_recording_replaced_by_a_good_one_is_not_rejected(bucket: Bucket, 
     assert bucket.listing() == ["input/call.wav"]
 
 
-def test_a_recording_deleted_before_its_turn_does_not_stop_the_others(bucket: Bucket) -> None:
+def test_a_recording_deleted_during_the_run_does_not_stop_the_others(bucket: Bucket) -> None:
     gone, done, good = bucket.put("gone.wav"), bucket.put("done.wav"), bucket.put("good.wav")
     bucket.plan(done)
     assert bucket.run().code == 0
@@ -237,13 +231,13 @@ def test_a_recording_deleted_before_its_turn_does_not_stop_the_others(bucket: Bu
     run = bucket.run()
     assert run.code == 0
     assert run.outcomes() == {
-        "input/gone.wav": "gone",
+        "input/gone.wav": "vanished",
         "input/done.wav": "transcribed",
         "input/good.wav": "transcribed",
     }
 
 
-def test_a_recording_that_cannot_be_transcribed_gets_no_transcript_and_is_not_called_processed(
+def test_a_recording_that_cannot_be_transcribed_is_moved_to_failed_without_a_transcript(
     bucket: Bucket,
 ) -> None:
     bucket.plan(bucket.put("call.wav", b"no sound at all"), bucket.put("good.wav"))
@@ -258,28 +252,32 @@ def test_a_recording_that_cannot_be_transcribed_gets_no_transcript_and_is_not_ca
     assert facts["source-etag"] == document["source_etag"]
 
 
-def test_failing_s3_calls_and_reads_that_break_off_are_repeated(bucket: Bucket, fault: Any) -> None:
+def test_failed_s3_calls_and_truncated_reads_are_retried(bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.plan(bucket.put("call.wav", recording("digits00.wav")))
     failed: set[str] = set()
 
     def fail_once(call: Call) -> int | None:
-        if call.step in failed or call.step == "read input":
+        if call.step in failed or call.step == "get input":
             return None
         failed.add(call.step)
         return 503
 
     proxy.before = fail_once
-    proxy.short = lambda call: proxy.steps().count("read input") == 1 and call.step == "read input"
+    proxy.truncate = lambda call: proxy.steps().count("get input") == 1 and call.step == "get input"
     run = bucket.run(AWS_ENDPOINT_URL=address)
     assert run.code == 0, run
-    assert failed == {"read child_job_input", "look output", "put output", "copy", "delete input"}
-    assert proxy.steps().count("read input") == 2
+    assert failed == {
+        "get child_job_input", "head output", "head input", "put output", "copy", "delete input", "head failed",
+    }  # fmt: skip
+    assert proxy.steps().count("get input") == 2
     assert bucket.text("output/call") == TEXTS["digits00.wav"]
     assert bucket.listing() == ["output/call", "processed/call.wav"]
 
 
-def test_an_s3_that_stays_down_for_one_recording_costs_a_retry_but_not_the_others(bucket: Bucket, fault: Any) -> None:
+def test_a_lasting_s3_failure_at_one_recording_causes_a_retry_and_does_not_stop_the_others(
+    bucket: Bucket, fault: Any
+) -> None:
     proxy, address = fault
     bucket.plan(bucket.put("call.wav"), bucket.put("good.wav"))
     proxy.before = lambda call: 501 if call.step == "copy" and "call" in call.key else None
@@ -289,7 +287,7 @@ def test_an_s3_that_stays_down_for_one_recording_costs_a_retry_but_not_the_other
     assert "input/call.wav" in bucket.listing()
 
 
-def test_sigterm_ends_the_worker_for_a_retry_that_completes_the_work(bucket: Bucket, fault: Any) -> None:
+def test_after_sigterm_a_retry_completes_the_work(bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     names = [f"{number}-{name}" for number in range(3) for name in TEXTS]
     bucket.plan(*(bucket.put(name, recording(name.split("-", 1)[1])) for name in names))
@@ -300,7 +298,7 @@ def test_sigterm_ends_the_worker_for_a_retry_that_completes_the_work(bucket: Buc
     assert run.code == 75, run
     assert run.events[-1]["event"] == "stopped"
     left = [key for key in bucket.listing() if key.startswith("input/")]
-    assert left, "it was done before the signal came: the test shows nothing"
+    assert left, "the worker finished before the signal, so the test proves nothing"
     for key in bucket.listing():
         if key.startswith("processed/"):
             name = key[len("processed/") :]
@@ -311,14 +309,31 @@ def test_sigterm_ends_the_worker_for_a_retry_that_completes_the_work(bucket: Buc
     )
 
 
-def test_a_killed_worker_leaves_no_process_and_no_file(
+def test_a_slow_delivery_is_completed_after_sigterm(bucket: Bucket, fault: Any) -> None:
+    proxy, address = fault
+    bucket.plan(bucket.put("call.wav"))
+    with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
+
+        def slow(call: Call) -> None:
+            if call.step == "put output":
+                worker.send_signal(signal.SIGTERM)
+                time.sleep(2)
+
+        proxy.before = slow
+        run = ended(worker)
+    assert run.code == 75, run
+    assert run.outcomes() == {"input/call.wav": "transcribed"}
+    assert bucket.listing() == ["output/call", "processed/call.wav"]
+
+
+def test_a_killed_worker_leaves_no_processes_and_no_files(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     bucket.plan(bucket.put("long.wav", long_recording(3)))
     with bucket.worker() as worker:
         wait_for(lambda: len(_children(worker.pid)) >= 3)
-        assert list(tmp_path.glob("*/transcriber-*")), "it has no scratch space: the test shows nothing"
+        assert list(tmp_path.glob("*/transcriber-*")), "the worker has no scratch folder, so the test proves nothing"
         children = _children(worker.pid)
         worker.kill()
         worker.wait()

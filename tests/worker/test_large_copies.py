@@ -1,4 +1,4 @@
-"""What is too large for S3 to copy in one call is copied in parts: all of one version, or not at all."""
+"""An object that is too large for one CopyObject call is copied in parts, all of the same version."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.worker.harness import SHORT, SOURCES, TEXTS, Bucket, ended, recording
 from tests.worker.proxy import Call, Proxy, proxied
 from tests.worker.sounds import RATE, speech, wav
 from transcriber import storage
-from transcriber.errors import Replaced, TemporaryError
+from transcriber.failures import Replaced, TemporaryError
 
-PART = 5 << 20  # S3 takes no smaller ones, but for the last
+PART = 5 << 20  # S3's minimum, except for the last part
 CONTENT = np.random.default_rng(5).bytes(2 * PART + 1000)
 ADDED = {"source-etag": "abc"}
 TAGS = [{"Key": "project", "Value": "a = b + c"}, {"Key": "kept: for", "Value": "10 @ years"}]
@@ -30,7 +30,7 @@ def fault(endpoint: str) -> Iterator[tuple[Proxy, str]]:
 
 @pytest.fixture
 def large(bucket: Bucket, fault: Any, monkeypatch: pytest.MonkeyPatch) -> storage.Bucket:
-    """The worker's view of the bucket, for which 5 MiB are large."""
+    """The worker's class for the bucket. It copies objects from 5 MiB in parts."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", fault[1])
     monkeypatch.setattr(storage, "WHOLE_COPY_BYTES", PART)
     monkeypatch.setattr(storage, "PART_BYTES", PART)
@@ -46,7 +46,7 @@ def parts(proxy: Proxy) -> int:
     return proxy.steps().count("copy")
 
 
-def test_content_description_and_tags_are_kept(bucket: Bucket, large: storage.Bucket, fault: Any) -> None:
+def test_content_metadata_and_tags_are_kept(bucket: Bucket, large: storage.Bucket, fault: Any) -> None:
     bucket.put("talk.mp3", CONTENT, ContentType="audio/mpeg", Metadata={"speaker": "anna"}, CacheControl="no-store")
     bucket.s3.put_object_tagging(Bucket=bucket.name, Key="input/talk.mp3", Tagging={"TagSet": TAGS})
     large.copy("input/talk.mp3", large.facts("input/talk.mp3"), "processed/talk.mp3", ADDED)
@@ -59,7 +59,7 @@ def test_content_description_and_tags_are_kept(bucket: Bucket, large: storage.Bu
     assert open_uploads(bucket) == []
 
 
-def test_parts_cover_the_largest_object_without_gap_and_are_no_more_than_s3_takes() -> None:
+def test_the_parts_cover_the_largest_object_within_s3s_limits() -> None:
     for size in (storage.WHOLE_COPY_BYTES + 1, 50 * 1000**4):
         spans = [tuple(map(int, span.removeprefix("bytes=").split("-"))) for span in storage._ranges(size)]
         assert [start for start, _ in spans] == [0, *(end + 1 for _, end in spans[:-1])]
@@ -102,11 +102,11 @@ def test_a_copy_that_fails_is_aborted(step: str, bucket: Bucket, large: storage.
     assert open_uploads(bucket) == []
 
 
-# The whole worker, for which 5 MiB are large: Python reads this before it starts.
+# Python runs this before the worker, which then copies objects from 5 MiB in parts.
 HOOK = f"""
-from transcriber import child, storage
+from transcriber import pipeline, storage
 storage.WHOLE_COPY_BYTES = storage.PART_BYTES = {PART}
-child.GRACE_SECONDS = 1
+pipeline.GRACE_SECONDS = 1
 """
 
 
@@ -118,7 +118,7 @@ def call(bucket: Bucket, fault: Any, tmp_path: Path) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": fault[1], "PYTHONPATH": f"{tmp_path}:{SOURCES}"}
 
 
-def test_a_large_recording_replaced_between_two_parts_stays_and_is_done_by_the_next_run(
+def test_a_large_recording_replaced_between_two_parts_stays_for_the_next_run(
     bucket: Bucket, fault: Any, call: dict[str, str]
 ) -> None:
     proxy, _ = fault
@@ -141,9 +141,9 @@ def test_a_large_recording_replaced_between_two_parts_stays_and_is_done_by_the_n
     assert bucket.read("processed/call.wav") == recording("vm-leavemsg.wav")
 
 
-@pytest.mark.parametrize(("blow", "code", "left"), [(signal.SIGTERM, 75, 0), (signal.SIGKILL, -signal.SIGKILL, 1)])
-def test_a_worker_stopped_while_it_copies_parts_is_completed_by_the_next_one(
-    blow: signal.Signals, code: int, left: int, bucket: Bucket, fault: Any, call: dict[str, str]
+@pytest.mark.parametrize(("signum", "code", "left"), [(signal.SIGTERM, 75, 0), (signal.SIGKILL, -signal.SIGKILL, 1)])
+def test_the_next_worker_completes_a_copy_that_a_signal_interrupted(
+    signum: signal.Signals, code: int, left: int, bucket: Bucket, fault: Any, call: dict[str, str]
 ) -> None:
     proxy, _ = fault
     whole = bucket.read("input/call.wav")
@@ -152,16 +152,16 @@ def test_a_worker_stopped_while_it_copies_parts_is_completed_by_the_next_one(
         def stop(seen: Call) -> int | None:
             if seen.step != "copy":
                 return None
-            worker.send_signal(blow)
-            return 503  # again and again, beyond the time that is left to it
+            worker.send_signal(signum)
+            return 503  # at every attempt, until the grace period has ended
 
         proxy.before = stop
         assert ended(worker).code == code
     assert bucket.listing() == ["input/call.wav", "output/call"]
-    assert len(open_uploads(bucket)) == left, "what a killed worker leaves, the bucket's lifecycle rule removes"
+    assert len(open_uploads(bucket)) == left, "the bucket's lifecycle rule deletes the upload of a killed worker"
     made = bucket.facts("output/call")["LastModified"]
     proxy.before = lambda seen: None
     assert bucket.run(**call).code == 0
     assert bucket.listing() == ["output/call", "processed/call.wav"]
-    assert bucket.facts("output/call")["LastModified"] == made, "transcribed twice"
+    assert bucket.facts("output/call")["LastModified"] == made, "the recording was transcribed twice"
     assert bucket.read("processed/call.wav") == whole

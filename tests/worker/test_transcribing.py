@@ -1,4 +1,4 @@
-"""Recordings in, transcripts out: the worker's main job, with the real engines."""
+"""The worker transcribes recordings with the real engines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ import soxr
 from tests.worker.harness import RECORDINGS, ROOT, TEXTS, Bucket, aws_environment, processed_key, recording
 from tests.worker.sounds import RATE, encoded, speech, stereo, wav
 from transcriber import pool, storage
-from transcriber.child import Child
 from transcriber.decoder import Decoder
-from transcriber.delivery import Delivery, Making
+from transcriber.delivery import Delivery
 from transcriber.engine import Recognition, Word
-from transcriber.models import find_model
+from transcriber.environment import read_environment
+from transcriber.model_loading import find_model
+from transcriber.pipeline import Pipeline
 from transcriber.pool import EngineFacts, Engines, TimedRecognition
-from transcriber.settings import read_settings
+from transcriber.provenance import Provenance
 from transcriber.worker import engine_spec
 from transcription_contract import manifest
 from transcription_contract.run_options import TranscriptionOptions
@@ -32,7 +33,7 @@ SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
 
 @pytest.fixture(scope="module")
 def done(endpoint: str) -> Any:
-    """A bucket in which all sixteen recordings were transcribed in one run, with every output format."""
+    """A bucket after one run, which transcribed all sixteen recordings in every output format."""
     with pytest.MonkeyPatch.context() as environment:
         aws_environment(endpoint, environment)
         bucket = Bucket()
@@ -46,10 +47,10 @@ def done(endpoint: str) -> Any:
         yield bucket, run, lines
 
 
-def test_every_recording_gets_exactly_its_text(done: Any) -> None:
+def test_every_recording_has_the_correct_transcript(done: Any) -> None:
     bucket, run, lines = done
     assert run.code == 0, run
-    texts = {line["source_key"].split("/")[1]: bucket.text(line["transcript_key"]) for line in lines}
+    texts = {line["source_key"].split("/")[1]: bucket.text(bucket.transcript_key(line)) for line in lines}
     assert texts == TEXTS
 
 
@@ -61,7 +62,7 @@ def test_every_recording_is_moved_to_processed_unchanged(done: Any) -> None:
         assert bucket.read(processed_key(line)) == (RECORDINGS / name).read_bytes()
 
 
-def test_a_processed_copy_keeps_the_users_metadata_and_says_where_it_came_from(done: Any) -> None:
+def test_a_processed_copy_keeps_the_users_metadata_and_names_its_source(done: Any) -> None:
     bucket, _, lines = done
     facts = bucket.facts(processed_key(lines[0]))
     assert facts["ContentType"] == "audio/x-wav"
@@ -72,7 +73,7 @@ def test_a_processed_copy_keeps_the_users_metadata_and_says_where_it_came_from(d
     }
 
 
-def test_every_output_says_what_made_it(done: Any) -> None:
+def test_every_output_names_its_model_options_and_run(done: Any) -> None:
     bucket, _, lines = done
     types = {
         "": "text/plain; charset=utf-8",
@@ -81,7 +82,7 @@ def test_every_output_says_what_made_it(done: Any) -> None:
         ".vtt": "text/vtt; charset=utf-8",
     }
     for suffix, content_type in types.items():
-        facts = bucket.facts(lines[0]["transcript_key"] + suffix)
+        facts = bucket.facts(bucket.transcript_key(lines[0]) + suffix)
         assert facts["ContentType"] == content_type
         metadata = facts["Metadata"]
         assert metadata["source-etag"] == lines[0]["source_etag"]
@@ -92,14 +93,14 @@ def test_every_output_says_what_made_it(done: Any) -> None:
         assert float(metadata["compute-seconds"]) > 0
 
 
-def test_the_json_fits_its_published_schema(done: Any) -> None:
+def test_the_json_conforms_to_the_published_schema(done: Any) -> None:
     bucket, _, lines = done
-    documents = [json.loads(bucket.read(line["transcript_key"] + ".json")) for line in lines]
-    assert_fits_the_schema(documents)
+    documents = [json.loads(bucket.read(bucket.transcript_key(line) + ".json")) for line in lines]
+    assert_conforms_to_the_schema(documents)
     assert [document["text"] for document in documents] == list(TEXTS.values())
 
 
-def assert_fits_the_schema(documents: list[Any]) -> None:
+def assert_conforms_to_the_schema(documents: list[Any]) -> None:
     check = "import json, sys, jsonschema; schema, documents = json.load(sys.stdin)\n"
     check += "jsonschema.Draft202012Validator.check_schema(schema)\n"
     check += "for document in documents: jsonschema.validate(document, schema)\n"
@@ -112,11 +113,11 @@ def assert_fits_the_schema(documents: list[Any]) -> None:
     assert validator.returncode == 0, validator.stderr
 
 
-def test_a_browser_gets_each_output_as_utf8_text_that_it_shows(done: Any) -> None:
+def test_each_output_has_headers_with_which_a_browser_shows_it_as_utf8_text(done: Any) -> None:
     bucket, _, lines = done
     shown = {"": "text/plain", ".json": "application/json", ".srt": "text/plain", ".vtt": "text/vtt"}
     for suffix, content_type in shown.items():
-        key = {"Bucket": bucket.name, "Key": lines[0]["transcript_key"] + suffix}
+        key = {"Bucket": bucket.name, "Key": bucket.transcript_key(lines[0]) + suffix}
         with urllib.request.urlopen(bucket.s3.generate_presigned_url("get_object", Params=key)) as answer:
             assert answer.headers.get_content_type() == content_type
             assert answer.headers.get_content_charset("utf-8") == "utf-8", "JSON is UTF-8 by RFC 8259"
@@ -125,7 +126,7 @@ def test_a_browser_gets_each_output_as_utf8_text_that_it_shows(done: Any) -> Non
             assert "press zero for help" in answer.read().decode("utf-8")
 
 
-def test_alternatives_are_the_next_best_readings_and_change_nothing_else(done: Any, bucket: Bucket) -> None:
+def test_alternatives_are_the_next_best_transcripts_and_change_nothing_else(done: Any, bucket: Bucket) -> None:
     plain, _, _ = done
     name = "vm-rec-temp"
     bucket.plan(bucket.put(f"{name}.wav", recording(f"{name}.wav")))
@@ -133,7 +134,7 @@ def test_alternatives_are_the_next_best_readings_and_change_nothing_else(done: A
     run = bucket.run()
     assert run.code == 0, run
     document = json.loads(bucket.read(f"output/{name}.json"))
-    assert_fits_the_schema([document])
+    assert_conforms_to_the_schema([document])
     (segment,) = document["segments"]
     alternatives = segment.pop("alternatives")
     (without,) = json.loads(plain.read(f"output/{name}.json"))["segments"]
@@ -143,7 +144,7 @@ def test_alternatives_are_the_next_best_readings_and_change_nothing_else(done: A
     assert len(set(texts)) == 4
     scores = [segment["log_score"], *(reading["log_score"] for reading in alternatives)]
     assert scores == sorted(scores, reverse=True)
-    # The best of the alternatives tells how much the words that it lacks are worth.
+    # The margin of a word is the score's distance to the best alternative without it.
     lacking = [word for word in segment["words"] if word["text"] not in texts[1].split()]
     assert lacking
     for word in lacking:
@@ -151,7 +152,7 @@ def test_alternatives_are_the_next_best_readings_and_change_nothing_else(done: A
     assert min(word["log_margin"] for word in segment["words"]) == lacking[0]["log_margin"]
 
 
-def test_separate_channels_fit_the_schema_and_are_another_result_than_mixed_ones(bucket: Bucket) -> None:
+def test_separate_channels_conform_to_the_schema_and_differ_from_mixed_channels(bucket: Bucket) -> None:
     both = stereo(speech("vm-leavemsg.wav"), np.concatenate([np.zeros(3 * RATE, np.int16), speech("vm-tocallnum.wav")]))
     line = bucket.put("call.mp3", encoded(both, "mp3", "libmp3lame", 44100, "stereo"))
     bucket.plan(line)
@@ -162,7 +163,7 @@ def test_separate_channels_fit_the_schema_and_are_another_result_than_mixed_ones
     bucket.set_options(output_formats=["json"], channels="separate")
     assert bucket.run().code == 0
     separate = json.loads(bucket.read("output/call.json"))
-    assert_fits_the_schema([mixed, separate])
+    assert_conforms_to_the_schema([mixed, separate])
     left, right = TEXTS["vm-leavemsg.wav"], TEXTS["vm-tocallnum.wav"]
     assert mixed["text"] == f"{left} {right}"
     assert separate["text"] == f"Channel 1: {left}\nChannel 2: {right}"
@@ -172,7 +173,7 @@ def test_separate_channels_fit_the_schema_and_are_another_result_than_mixed_ones
     assert mixed["settings"]["fingerprint"] != separate["settings"]["fingerprint"]
 
 
-def test_a_recording_of_one_channel_reads_the_same_when_channels_are_separate(bucket: Bucket) -> None:
+def test_a_mono_recording_has_the_same_transcript_with_separate_channels(bucket: Bucket) -> None:
     bucket.plan(bucket.put("call.wav"))
     bucket.set_options(output_formats=["json", "srt", "vtt"], channels="separate")
     assert bucket.run().code == 0
@@ -186,7 +187,7 @@ def test_a_recording_of_one_channel_reads_the_same_when_channels_are_separate(bu
 def test_words_have_times_in_order_within_the_recording(done: Any) -> None:
     bucket, _, lines = done
     for line in lines:
-        document = json.loads(bucket.read(line["transcript_key"] + ".json"))
+        document = json.loads(bucket.read(bucket.transcript_key(line) + ".json"))
         words = [word for segment in document["segments"] for word in segment["words"]]
         assert " ".join(word["text"] for word in words) == document["text"]
         times = [time for word in words for time in (word["start"], word["end"])]
@@ -206,7 +207,7 @@ def test_no_more_engines_start_than_there_is_work(bucket: Bucket) -> None:
     assert next(event for event in run.events if event["event"] == "started")["engines"] == 1
 
 
-def test_the_full_precision_model_gives_the_same_texts(bucket: Bucket) -> None:
+def test_the_full_precision_model_gives_the_same_transcripts(bucket: Bucket) -> None:
     some = list(TEXTS)[:4]
     bucket.plan(*(bucket.put(name, recording(name)) for name in some))
     run = bucket.run(MODEL="asterisk-en-pbmm")
@@ -218,7 +219,7 @@ def test_the_full_precision_model_gives_the_same_texts(bucket: Bucket) -> None:
 def halved(model: bytes) -> bytes:
     """The demo's `.pbmm` as a model for 8 kHz, with windows and steps of as many samples as before.
 
-    So it hears at 8 kHz, and half as fast, what it heard at 16 kHz.
+    So it recognises at 8 kHz, at half the speed, what it recognised at 16 kHz.
     """
     changed = bytearray(model)
     for name, old, new in (
@@ -231,7 +232,7 @@ def halved(model: bytes) -> bytes:
     return bytes(changed)
 
 
-def test_recordings_are_resampled_to_the_models_own_rate(bucket: Bucket) -> None:
+def test_recordings_are_resampled_to_the_models_sample_rate(bucket: Bucket) -> None:
     folder = ROOT / "worker_image" / "models" / "asterisk-en"
     body = halved((folder / "asterisk-en.pbmm").read_bytes())
     bucket.s3.put_object(Bucket=bucket.name, Key="models/phone/model.pbmm", Body=body)
@@ -259,8 +260,8 @@ def test_recordings_are_resampled_to_the_models_own_rate(bucket: Bucket) -> None
         assert starts[0] == pytest.approx([2 * start for start in starts[1]], abs=0.1)
 
 
-class Both:
-    """In the place of two engine processes: neither answers before the other has a piece too."""
+class ParallelEngines:
+    """Replaces two engine processes. Neither answers before both have a piece."""
 
     both = threading.Barrier(2, timeout=30)
 
@@ -273,31 +274,31 @@ class Both:
     def call(self, *_: object, limit: float) -> TimedRecognition:
         assert limit > 0
         self.both.wait()
-        return TimedRecognition(Recognition([Word("heard", 0.1, 0.4)], 0.0, []), 0.1)
+        return TimedRecognition(Recognition([Word("word", 0.1, 0.4)], 0.0, []), 0.1)
 
     def stop(self) -> None:
         pass
 
 
-def test_the_two_channels_of_a_call_keep_two_engines_busy(
+def test_two_engines_transcribe_the_two_channels_of_a_call_in_parallel(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "IsolatedProcess", Both)
+    monkeypatch.setattr(pool, "IsolatedProcess", ParallelEngines)
     line = bucket.put("call.wav", wav(stereo(speech("vm-leavemsg.wav"), speech("vm-tocallnum.wav")), channels=2))
-    settings = read_settings(bucket.environment())
+    environment = read_environment(bucket.environment())
     options = TranscriptionOptions(channels="separate")
     place = storage.Bucket(bucket.name)
-    model = find_model(settings, place, tmp_path)
-    making = Making(settings.manifest_prefix, "none", model, options)
+    model = find_model(environment, place, tmp_path)
+    provenance = Provenance(environment.manifest_prefix, "none", model, options)
     bucket.plan(line)
-    _, recordings = manifest.read(place.read(settings.manifest_key))
+    _, recordings = manifest.read(bucket.read(environment.manifest_key).splitlines())
     with Decoder() as decoder, Engines(engine_spec(model, options), 2) as engines:
-        child = Child(
-            bucket=place, delivery=Delivery(place, making), decoder=decoder, engines=engines,
+        pipeline = Pipeline(
+            bucket=place, delivery=Delivery(place, provenance), decoder=decoder, engines=engines,
             sample_rate=RATE, separate=True, width=2, scratch=tmp_path,
         )  # fmt: skip
-        assert child.transcribe(list(recordings)) == 0
-    assert bucket.text("output/call") == "Channel 1: heard\nChannel 2: heard"
+        assert pipeline.transcribe(recordings, 1) == 0
+    assert bucket.text("output/call") == "Channel 1: word\nChannel 2: word"
 
 
 def test_a_model_and_scorer_from_s3_are_used_and_named(bucket: Bucket) -> None:
@@ -316,7 +317,7 @@ def test_a_model_and_scorer_from_s3_are_used_and_named(bucket: Bucket) -> None:
     assert document["scorer"]["sha256"].startswith("884f2fd034b6")
 
 
-def test_a_child_of_an_array_takes_its_own_manifest(bucket: Bucket) -> None:
+def test_an_array_child_reads_its_own_manifest(bucket: Bucket) -> None:
     bucket.plan(bucket.put("zero.wav"), index=0)
     bucket.plan(bucket.put("seven.wav"), index=7)
     assert bucket.run(AWS_BATCH_JOB_ARRAY_INDEX="7").code == 0
@@ -341,14 +342,14 @@ HOSTILE = [
 ]
 
 
-def test_names_are_data_whatever_they_hold(bucket: Bucket) -> None:
+def test_names_are_never_interpreted(bucket: Bucket) -> None:
     lines = [bucket.put(name) for name in HOSTILE]
     bucket.plan(*lines)
     run = bucket.run()
     assert run.code == 0, run
     assert run.outcomes() == {line["source_key"]: "transcribed" for line in lines}
     for line in lines:
-        assert bucket.text(line["transcript_key"]) == "press zero for help"
+        assert bucket.text(bucket.transcript_key(line)) == "press zero for help"
         assert bucket.read(processed_key(line)) == recording()
     assert not [key for key in bucket.listing() if key.startswith(("input/", "failed/"))]
-    assert {event["event"] for event in run.events} == {"started", "file", "done"}
+    assert {event["event"] for event in run.events} == {"started", "stderr", "file", "done"}

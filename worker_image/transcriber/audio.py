@@ -1,8 +1,8 @@
-"""Decodes any audio to what the engines take: 16-bit samples at the model's rate.
+"""Decode any audio to the engines' format: 16-bit samples at the model's rate.
 
 PyAV, because its wheel carries ffmpeg: it knows every container users send, by content, and decodes as a
 stream, so that a ten-hour file needs no more memory than a short one. The channels are mixed by ffmpeg's
-matrix or kept apart, the rate is changed by soxr. Audio that already is what the engines take passes bit for bit.
+matrix or kept apart, the rate is changed by soxr. Audio that is in the engines' format already passes bit for bit.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 
-from .errors import NOT_AUDIO, Rejected
+from transcription_contract.results import ErrorCode
+
+from .failures import NOT_AUDIO, Rejected
 from .samples import Samples
 
-# Only containers of sound and video: a playlist (hls, concat, sdp) could make ffmpeg open other files or URLs.
+# Only audio and video containers. A playlist (hls, concat, sdp) could make ffmpeg open other files or URLs.
 CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,gsm,matroska,webm,mov,mp4,m4a,mp3,mpeg,mpegts,ogg,rm,tta,voc,w64,"
     "wav,wv"
 )
-# Whose headers state a duration that can be relied on (an MP3's is often an estimate).
+# Containers whose headers have a reliable duration. That of an MP3 is often an estimate.
 EXACT_DURATION = ("aiff", "au", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav")
 MAX_HOURS = 24
-MAX_CHANNELS = 64  # that ffmpeg's conversion takes
-MAX_SEPARATE_CHANNELS = 32  # each needs memory for half a minute
+MAX_CHANNELS = 64  # limit of ffmpeg's conversion
+MAX_SEPARATE_CHANNELS = 32  # each channel needs memory for half a minute
 
 UNKNOWN_ENCODING = (
     "The sound in this file is in an encoding that cannot be read. Convert it to WAV, FLAC or MP3 and upload it again."
@@ -41,19 +43,19 @@ NO_SOUND = "This file holds no sound. Check the recording and upload it again."
 
 
 class Audio:
-    """One recording, opened.
+    """An opened recording.
 
     Args:
         source: the file's content, seekable.
-        sample_rate: of the samples to be made, in Hz.
-        separate: keep the channels apart instead of mixing them.
+        sample_rate: of the result, in Hz.
+        separate: keep the channels separate instead of mixing them.
 
     Attributes:
-        channels: how many the recording has, as far as it is decoded.
-        warnings: sentences about what was found wrong but did not stop the decoding.
+        channels: number of channels in the part decoded so far.
+        warnings: sentences about defects that did not stop the decoding.
 
     Raises:
-        Rejected: it is no audio.
+        Rejected: it is not audio.
     """
 
     def __init__(self, source: BinaryIO, sample_rate: int, separate: bool = False) -> None:
@@ -67,9 +69,9 @@ class Audio:
         self._container = _open(source)
         stream = self._container.streams.best("audio")
         if stream is None:
-            raise Rejected("no-audio", "This file has no sound track. Upload one that has sound.")
-        if stream.codec_context is None:  # ffmpeg knows no decoder: PyAV 15.1 crashes on the first packet
-            raise Rejected("undecodable", UNKNOWN_ENCODING)
+            raise Rejected(ErrorCode.NO_AUDIO, "This file has no sound track. Upload one that has sound.")
+        if stream.codec_context is None:  # ffmpeg has no decoder; PyAV 15.1 would crash on the first packet
+            raise Rejected(ErrorCode.UNDECODABLE, UNKNOWN_ENCODING)
         self._stream = cast(AudioStream, stream)
         self._codec = _codec(self._stream)
 
@@ -79,23 +81,23 @@ class Audio:
         return self.samples / self.sample_rate
 
     def chunks(self) -> Iterator[Samples]:
-        """Decode: int16 arrays of shape (n, channels), in order, about a second each; mixed, channels is 1.
+        """Decode to int16 arrays of shape (n, channels), in order, of about a second each. Mixed audio has one channel.
 
         Raises:
-            Rejected: there is no sound in it, more than MAX_HOURS of it, or too many channels to be kept apart.
+            Rejected: it has no audio, is longer than MAX_HOURS, or has too many channels.
         """
         with self._container:
             for chunk in _resampled(self._frames(), self.sample_rate, self._separate):
                 self.samples += len(chunk)
                 if self.duration > MAX_HOURS * 3600:
                     raise Rejected(
-                        "too-long",
+                        ErrorCode.TOO_LONG,
                         f"This recording is longer than {MAX_HOURS} hours. Cut it into shorter files.",
                     )
                 if len(chunk):
                     yield chunk
             if not self.samples:
-                raise Rejected("no-audio", NO_SOUND, f"{self._damaged} undecodable packets")
+                raise Rejected(ErrorCode.NO_AUDIO, NO_SOUND, f"{self._damaged} undecodable packets")
             self._note_what_is_missing()
 
     def _frames(self) -> Iterator[AudioFrame]:
@@ -103,7 +105,7 @@ class Audio:
         while True:
             try:
                 packet = next(packets, None)
-            except av.FFmpegError as error:  # the file breaks off or is damaged: what came before counts
+            except av.FFmpegError as error:  # the file is truncated or damaged; use the audio before this point
                 self.warnings.append(f"The file is damaged after {self.duration:.1f} s: {error.strerror}")
                 return
             if packet is None:
@@ -123,7 +125,7 @@ class Audio:
         if channels > most:
             how = "separately" if self._separate else "mixed"
             raise Rejected(
-                "too-many-channels",
+                ErrorCode.TOO_MANY_CHANNELS,
                 f"This recording has {channels} channels, and {most} at most can be transcribed {how}. "
                 "Upload a file for each speaker.",
             )
@@ -138,7 +140,7 @@ class Audio:
             )
 
     def _promised(self) -> float:
-        """Seconds that the header states, 0 if it states none that can be relied on."""
+        """The duration in the header in seconds; 0 if it is missing or unreliable."""
         bit_rate = self._stream.codec_context.bit_rate
         if self._cut_off and bit_rate:
             return self.duration + self._cut_off * 8 / bit_rate
@@ -148,9 +150,9 @@ class Audio:
 
 
 def _missing_bytes(source: BinaryIO) -> int:
-    """How many bytes a WAV lacks of what its header states; ffmpeg takes the file's size instead.
+    """The number of bytes that are missing from a WAV according to its header. ffmpeg uses the file's real size.
 
-    Sizes of 2 GiB and more are what programs write that do not know the length beforehand.
+    Programs that do not know the length beforehand write sizes of 2 GiB and more.
     """
     size = source.seek(0, io.SEEK_END)
     source.seek(0)
@@ -164,19 +166,19 @@ def _missing_bytes(source: BinaryIO) -> int:
 
 def _open(source: BinaryIO) -> av.container.InputContainer:
     if not source.read(1):
-        raise Rejected("empty", "This file is empty. Upload the recording again.")
+        raise Rejected(ErrorCode.EMPTY, "This file is empty. Upload the recording again.")
     source.seek(0)
     try:
         # Not `options`: PyAV 15.1 would pass them to the streams too, and crash if these are found only later (FLV).
         return av.open(source, mode="r", container_options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
-        raise Rejected("not-audio", NOT_AUDIO, str(error)) from error
+        raise Rejected(ErrorCode.NOT_AUDIO, NOT_AUDIO, str(error)) from error
 
 
 def _codec(stream: AudioStream) -> AudioCodecContext:
-    """What decodes the stream: ffmpeg's choice, but for Speex.
+    """The stream's decoder: ffmpeg's choice, except for Speex.
 
-    Of wideband Speex, ffmpeg's own decoder (7.1) fills the second half of each frame with zeros.
+    ffmpeg's own decoder (7.1) fills the second half of each frame of wideband Speex with zeros.
     """
     if stream.codec_context.name != "speex":
         return stream.codec_context
@@ -188,7 +190,7 @@ def _codec(stream: AudioStream) -> AudioCodecContext:
 
 
 def _resampled(frames: Iterator[AudioFrame], sample_rate: int, separate: bool) -> Iterator[Samples]:
-    """Change a stream of frames, whose form may change on the way, to int16 chunks of (n, channels) at one rate."""
+    """Convert frames, whose format may change, to int16 chunks of shape (n, channels) at one rate."""
     form: tuple[str, str, int] | None = None
     conversion: _Conversion | None = None
     for frame in frames:
@@ -204,15 +206,15 @@ def _resampled(frames: Iterator[AudioFrame], sample_rate: int, separate: bool) -
 
 
 class _Conversion:
-    """From one form of audio to int16 at the target rate, the channels mixed or kept apart."""
+    """Convert audio of one format to int16 at the target rate, with mixed or separate channels."""
 
     def __init__(self, frame: AudioFrame, sample_rate: int, separate: bool) -> None:
-        # Of channels without a place in the room (9, 11, 13 and so on) ffmpeg knows no matrix.
+        # ffmpeg cannot mix layouts whose channels have no position, such as 9, 11 or 13 channels.
         self._average = not separate and frame.layout.nb_channels > 1 and frame.layout.name.endswith(" channels")
         layout = frame.layout if separate or self._average else av.AudioLayout("mono")
         self._channels = layout.nb_channels if separate else 1
         self._fits = frame.format.packed.name == "s16" and frame.layout.nb_channels == self._channels
-        # To integers, for ffmpeg scales its matrix so that nothing clips only then.
+        # Convert to integers, because only then does ffmpeg scale the mix to prevent clipping.
         self._form = None if self._fits else AudioResampler("s32", layout, frame.sample_rate)
         self._full_scale = 2.0**15 if self._fits else 2.0**31
         self._rate = (

@@ -1,6 +1,6 @@
 """Captions that can be read: at most two lines of 42 characters, 1 to 7 seconds, broken at pauses, one at a time.
 
-The limits are those of common subtitling guides (BBC, Netflix). Where no pause tells where to break, the breaks are
+The limits are those of common subtitling guides (BBC, Netflix). Where no pause shows where to break, the breaks are
 those of the least cost, as TeX breaks paragraphs: no caption is nearly empty beside a full one.
 """
 
@@ -17,9 +17,9 @@ LINE_CHARACTERS = 42
 LINES = 2
 LEAST_SECONDS = 1.0
 MOST_SECONDS = 7.0
-PAUSE_SECONDS = 0.8  # a pause this long always ends a caption, a shorter one rather than none
-GAP_SECONDS = 0.3  # a caption stays until the next one rather than leave the picture for less
-READ_CHARACTERS = 20.0  # a second; a caption stays for so long if nothing follows
+PAUSE_SECONDS = 0.8  # a pause this long always ends a caption; shorter ones are preferred breaks
+GAP_SECONDS = 0.3  # a shorter gap is closed: the caption stays until the next one
+READ_CHARACTERS = 20.0  # reading speed per second, for the duration of a caption
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Caption:
     start: float  # seconds
     end: float
     lines: list[str]
-    speaker: str | None = None  # the first line leaves room for it, with a colon
+    speaker: str | None = None  # the first line has room for the name and a colon
 
 
 def captions(turns: Sequence[Turn]) -> list[Caption]:
-    """Set words as captions, in order, one after the other.
+    """Make consecutive captions of the words.
 
     Where speakers talk at the same time, a caption waits for the one before it to be read.
     """
@@ -50,18 +50,18 @@ def captions(turns: Sequence[Turn]) -> list[Caption]:
 
 
 def _end(start: float, spoken: float, characters: int, following: float) -> float:
-    """When a caption goes: when all is said and read, or the next one comes."""
+    """The end of a caption: after its words and the time to read them, or at the start of the next one."""
     read = start + min(max(characters / READ_CHARACTERS, LEAST_SECONDS), MOST_SECONDS)
     end = max(read, spoken)
     if following - end < GAP_SECONDS:
         end = following
-    if spoken > following:  # the next one comes while this is being said: somebody else talks
+    if spoken > following:  # another speaker starts before this one ends
         end = min(read, spoken)
     return round(min(max(end, start + LEAST_SECONDS), start + MOST_SECONDS), 3)
 
 
 def _groups(turn: Turn) -> Iterator[list[Word]]:
-    """Break a turn at its pauses, and what is between them where it costs least."""
+    """Break a turn at its long pauses, and the text between them at the breaks with the lowest cost."""
     words = [part for word in turn.words for part in _parts(word, turn.speaker)]
     first = 0
     for number, word in enumerate(words, start=1):
@@ -71,7 +71,7 @@ def _groups(turn: Turn) -> Iterator[list[Word]]:
 
 
 def _least_cost(words: Sequence[Word], speaker: str | None) -> Iterator[list[Word]]:
-    """Dynamic programming, from the last word to the first: the cost of what follows a word, and the next break."""
+    """Find the best breaks by dynamic programming from the last word to the first."""
     costs = [0.0] * (len(words) + 1)
     breaks = [0] * len(words)
     for first in reversed(range(len(words))):
@@ -84,7 +84,7 @@ def _least_cost(words: Sequence[Word], speaker: str | None) -> Iterator[list[Wor
 
 
 def _cost(words: Sequence[Word], first: int, end: int, characters: int) -> float:
-    """Of one caption: for being there, for its empty room, for breaking where nobody pauses, for being a flash."""
+    """The cost of a caption: a fixed part, its empty room, a break without a pause, and a too short duration."""
     cost = 1 + (1 - characters / (LINES * LINE_CHARACTERS)) ** 2
     if end < len(words):
         pause = max(words[end].start - words[end - 1].end, 0)
@@ -109,7 +109,7 @@ def _fitting(words: Sequence[Word], first: int, speaker: str | None) -> Iterator
 
 
 def _lines(words: Sequence[Word], speaker: str | None) -> list[str]:
-    """One line if it is enough, else two, as equal as can be."""
+    """One line if the words fit, otherwise two lines of similar length."""
     texts = [word.text for word in words]
     room = _room(speaker)
     halves = [(" ".join(texts[:middle]), " ".join(texts[middle:])) for middle in range(1, len(texts) + 1)]
@@ -120,7 +120,7 @@ def _lines(words: Sequence[Word], speaker: str | None) -> list[str]:
 
 
 def _parts(word: Word, speaker: str | None) -> list[Word]:
-    """A word that is longer than a line, as parts that share its time."""
+    """Split a word that is longer than a line into parts that share its time."""
     most = LINE_CHARACTERS - _room(speaker)
     if len(word.text) <= most:
         return [word]

@@ -1,4 +1,4 @@
-"""How many CPUs this container really has, which is often fewer than its host shows."""
+"""The number of CPUs that this container may use. It is often smaller than that of the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def available_cpus(cgroup_root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
-    """The least of the scheduler's affinity and the CPU quotas of cgroup v2 and v1 that apply here."""
+    """The minimum of the scheduler's affinity and the CPU quotas of cgroup v2 and v1."""
     quotas = list(_quotas(cgroup_root, membership))
     return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(quota) for quota in quotas)]))
 

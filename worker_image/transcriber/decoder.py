@@ -1,7 +1,8 @@
-"""A process of its own that decodes: audio is untrusted input, and codecs are large C libraries.
+"""Decode in a separate process, because audio is untrusted input and codecs are large C libraries.
 
-What crashes, hangs or fills the memory there costs only the file at hand. The process sends pieces when
-asked, so it never runs ahead by more than a few.
+A crash, a hang or a lack of memory there costs only one file. The process sends pieces on request, so it never runs
+ahead by more than a few. It answers at least every ANSWER_SECONDS, also without a piece; it hangs if an answer takes
+longer than LIMIT_SECONDS, or if the answers of that time bring no progress.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import io
 import itertools
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Union
 
-from .errors import NOT_AUDIO, Rejected, TemporaryError
+from transcription_contract.results import ErrorCode
+
+from .failures import NOT_AUDIO, RecordingFailed, Rejected
 from .process import IsolatedProcess, ProcessDied, ProcessHangs
 from .samples import Piece
 
@@ -24,18 +28,20 @@ if TYPE_CHECKING:
     from .audio import Audio
 
 Source = Union[bytes, str]  # a file's content, or its path when it is large
-BATCH_SECONDS = 120  # how much sound one answer carries at most
-LIMIT_SECONDS = 300.0  # for one answer, thousands of times what decoding takes
+PIECES_SECONDS = 120  # maximum of audio per answer
+ANSWER_SECONDS = 10.0  # maximum time for an answer, which may have only the position
+LIMIT_SECONDS = 300.0  # maximum for an answer, and for answers without progress
 MEMORY_BYTES = 3 << 30  # of address space
 
 
 @dataclass(frozen=True)
-class Batch:
-    """The next pieces of a file; what is told of the whole of it is final when it is the last."""
+class DecodedPieces:
+    """The next pieces of a file, perhaps none. The other fields are final when `last` is true."""
 
     pieces: list[Piece]
     last: bool
-    duration: float  # seconds
+    seconds: float  # wall time of this answer
+    duration: float  # decoded so far, in seconds
     channels: int
     warnings: list[str]
 
@@ -47,9 +53,9 @@ class Decoder:
         self._process = IsolatedProcess(_prepare)
         self._tokens = itertools.count()
 
-    def open(self, source: Source, sample_rate: int, separate: bool = False) -> Decoding:
+    def open(self, source: Source, sample_rate: int, separate: bool = False) -> DecodingSession:
         """Decode a file to samples of that rate (Hz), piece by piece, its channels mixed or separate."""
-        return Decoding(self._process, next(self._tokens), source, sample_rate, separate)
+        return DecodingSession(self._process, next(self._tokens), source, sample_rate, separate)
 
     def __enter__(self) -> Decoder:
         return self
@@ -60,8 +66,8 @@ class Decoder:
         self._process.stop()
 
 
-class Decoding:
-    """One file on its way through the decoder."""
+class DecodingSession:
+    """A file that the decoding process decodes step by step."""
 
     def __init__(
         self, process: IsolatedProcess[None], token: int, source: Source, sample_rate: int, separate: bool
@@ -71,93 +77,124 @@ class Decoding:
         self._source = source
         self._rate = sample_rate
         self._separate = separate
-        self._known = False  # to the process
+        self._is_open = False  # in the process
         self._had = 0  # pieces
-        self._crashes = 0
+        self._failures = 0
+        self._position = -1.0  # decoded so far, in seconds
+        self._stuck = 0.0  # seconds without progress
 
-    def next_batch(self) -> Batch:
-        """Decode on.
+    def next_pieces(self) -> DecodedPieces:
+        """Continue to decode for at most ANSWER_SECONDS. The result may have no piece.
 
         Raises:
-            Rejected: it is no audio, or the decoder crashes or hangs on it twice.
-            TemporaryError: the decoder was killed, or cannot be started.
+            Rejected: it is not audio, or the decoder crashes or hangs on it twice.
+            RecordingFailed: the operating system killed the decoder at it twice.
+            TemporaryError: the decoder cannot be started.
         """
         while True:
             try:
-                source = None if self._known else self._source
-                batch = self._process.call(
-                    _next_batch, self._token, source, self._rate, self._separate, self._had, limit=LIMIT_SECONDS
+                source = None if self._is_open else self._source
+                decoded = self._process.call(
+                    _next_pieces, self._token, source, self._rate, self._separate, self._had, limit=LIMIT_SECONDS
                 )
-            except _Unknown:  # another file has crashed the process since
-                self._known = False
+                self._check_progress(decoded)
+            except _Unknown:  # another file crashed the process
+                self._start_again()
                 continue
             except (ProcessDied, ProcessHangs) as error:
-                self._known = False
-                self._crashes += 1
-                if self._crashes == 2 and isinstance(error, ProcessDied) and error.exitcode == -signal.SIGKILL:
-                    # Its own limit ends in a MemoryError: it was somebody else who took the machine's memory.
-                    raise TemporaryError("The decoder was killed, most likely because memory ran out") from error
-                if self._crashes == 2:
-                    raise Rejected("undecodable", NOT_AUDIO, f"the decoder crashes: {error!r}") from error
+                self._start_again()
+                self._failures += 1
+                if self._failures == 2:
+                    raise _meaning(error) from error
                 continue
-            self._known = True
-            self._had += len(batch.pieces)
-            return batch
+            self._is_open = True
+            self._had += len(decoded.pieces)
+            return decoded
+
+    def _check_progress(self, decoded: DecodedPieces) -> None:
+        if decoded.last or decoded.duration > self._position:
+            self._position, self._stuck = decoded.duration, 0.0
+            return
+        self._stuck += decoded.seconds
+        if self._stuck > LIMIT_SECONDS:
+            self._process.call(_forget, self._token, limit=LIMIT_SECONDS)
+            raise ProcessHangs(f"no progress within {LIMIT_SECONDS:g} s, at {decoded.duration:.1f} s of the recording")
+
+    def _start_again(self) -> None:
+        self._is_open, self._position, self._stuck = False, -1.0, 0.0
+
+
+def _meaning(error: ProcessDied | ProcessHangs) -> Exception:
+    """Convert the decoder's second failure to the recording's error."""
+    if isinstance(error, ProcessDied) and error.exitcode == -signal.SIGKILL:
+        # At its own memory limit the process raises MemoryError, so here the machine ran out of memory.
+        return RecordingFailed("The decoder was killed, most likely because memory ran out")
+    return Rejected(ErrorCode.UNDECODABLE, NOT_AUDIO, f"the decoder crashes: {error!r}")
 
 
 class _Unknown(Exception):
-    """The process has no such file open."""
+    """The file is not open in the process."""
 
 
-# What follows runs in the decoding process. It alone imports the codecs: the worker starts without them.
+# The code below runs in the decoding process. Only this process imports the codecs.
 
 
 @dataclass
 class _Open:
     audio: Audio
-    pieces: Iterator[Piece]
+    steps: Iterator[list[Piece]]
+    skip: int  # number of pieces that the worker already has
 
 
 _files: dict[int, _Open] = {}
 
 
 def _prepare() -> None:
-    from . import audio, pieces  # noqa: F401, while the worker looks for its manifest
+    from . import audio, pieces  # noqa: F401, imported while the worker reads its manifest
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
-def _next_batch(token: int, source: Source | None, sample_rate: int, separate: bool, skip: int) -> Batch:
+def _next_pieces(token: int, source: Source | None, sample_rate: int, separate: bool, skip: int) -> DecodedPieces:
     from .audio import Audio
     from .pieces import cut
 
+    started = time.monotonic()
     if source is not None:
         audio = Audio(_content(source), sample_rate, separate)
-        _files[token] = _Open(audio, itertools.islice(cut(audio.chunks(), sample_rate), skip, None))
+        _files[token] = _Open(audio, cut(audio.chunks(), sample_rate), skip)
     if token not in _files:
         raise _Unknown
     file = _files[token]
     try:
-        pieces, last = _some(file.pieces, sample_rate)
+        pieces, last = _some(file, sample_rate, started + ANSWER_SECONDS)
     except MemoryError:
-        del _files[token]
-        raise Rejected("undecodable", NOT_AUDIO, "it needs more memory than any recording should") from None
+        _forget(token)
+        raise Rejected(ErrorCode.UNDECODABLE, NOT_AUDIO, "it needs more memory than any recording should") from None
     except BaseException:
-        del _files[token]
+        _forget(token)
         raise
     if last:
-        del _files[token]
-    return Batch(pieces, last, file.audio.duration, file.audio.channels, file.audio.warnings)
+        _forget(token)
+    seconds = time.monotonic() - started
+    return DecodedPieces(pieces, last, seconds, file.audio.duration, file.audio.channels, file.audio.warnings)
 
 
-def _some(pieces: Iterator[Piece], sample_rate: int) -> tuple[list[Piece], bool]:
+def _some(file: _Open, sample_rate: int, deadline: float) -> tuple[list[Piece], bool]:
+    """Decode until there are enough pieces, the time is over or the file ends. Return whether it has ended."""
     some: list[Piece] = []
-    while sum(len(piece.samples) for piece in some) < (BATCH_SECONDS - 30) * sample_rate:
-        piece = next(pieces, None)
-        if piece is None:
-            return some, True
-        some.append(piece)
-    return some, False
+    for pieces in file.steps:
+        some += pieces[file.skip :]
+        file.skip = max(0, file.skip - len(pieces))
+        if sum(len(piece.samples) for piece in some) >= (PIECES_SECONDS - 30) * sample_rate:
+            return some, False
+        if time.monotonic() >= deadline:
+            return some, False
+    return some, True
+
+
+def _forget(token: int) -> None:
+    _files.pop(token, None)
 
 
 def _content(source: Source) -> BinaryIO:

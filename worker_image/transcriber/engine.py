@@ -1,7 +1,7 @@
-"""The speech engines behind one narrow interface: DeepSpeech 0.9.3's two runtimes.
+"""One interface to the two runtimes of DeepSpeech 0.9.3.
 
 Which one is used follows from the model file: `.pbmm` and `.pb` run in the package `deepspeech`, `.tflite` in
-`deepspeech-tflite`. Both install the module `deepspeech`, so the latter has a folder of its own, TFLITE, and a process
+`deepspeech-tflite`. Both install the module `deepspeech`, so the latter has a separate folder, TFLITE, and a process
 can use only one of them. One Model serves one thread of one process: two threads segfault, a process forked after use
 hangs.
 """
@@ -21,14 +21,14 @@ import numpy as np
 from transcription_contract.model_files import ModelKind
 from transcription_contract.run_options import TranscriptionOptions
 
-from .errors import ConfigError
+from .failures import ConfigError
 from .samples import Samples
 
 TFLITE = Path(sys.prefix) / "tflite"  # the Dockerfile and the Makefile install it there
-# Less than one window of 32 ms crashes some versions.
+# Some versions crash on less than one window of 32 ms.
 LEAST_SECONDS = 0.1
 LAST_LETTER_SECONDS = 0.2
-READINGS = 20  # that tell margins and alternatives; they cost a hundredth of the engine's time
+READINGS = 20  # for margins and alternatives; 1% of the engine's time
 # What the engines' error codes mean (native_client/deepspeech.h).
 MEANINGS = {
     "0x2000": "its metadata does not fit this engine's version",
@@ -49,7 +49,7 @@ MEANINGS = {
 
 
 class Word(NamedTuple):
-    """A recognised word and its place, in seconds.
+    """A recognised word and its times in seconds.
 
     margin is how much the log score falls from the best reading to the best one that lacks the word, or, if none
     does, to the last one; None if there is only one reading.
@@ -62,7 +62,7 @@ class Word(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One of several ways to understand a piece, with the engine's unnormalised log score."""
+    """One of several candidate transcripts of a piece, with the engine's unnormalised log score."""
 
     text: str
     score: float
@@ -70,7 +70,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class Recognition:
-    """What an engine heard in one piece: its best reading, and the next best ones.
+    """An engine's result for one piece: the best reading and the next best ones.
 
     score is the engine's unnormalised log score: comparable only between readings of the same audio.
     """
@@ -82,17 +82,17 @@ class Recognition:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What it takes to load an engine in any process."""
+    """The arguments of a process that loads an engine."""
 
     model: str  # a local path
     kind: ModelKind
     scorer: str | None  # a local path
     options: TranscriptionOptions
-    readings: int = READINGS  # to ask the engine for; 1 if nobody looks at the others
+    readings: int = READINGS  # number of readings that the engine computes; 1 if no output needs more
 
 
 class Engine(Protocol):
-    """Turns samples into words."""
+    """Recognises the words in samples."""
 
     runtime: str  # such as "deepspeech-tflite 0.9.3"
     sample_rate: int  # Hz
@@ -134,9 +134,9 @@ class _DeepSpeech:
             samples = np.pad(samples, (0, least - len(samples)))
         best, *others = self._model.sttWithMetadata(samples, self._readings).transcripts
         words = words_of(best.tokens, len(samples) / self.sample_rate)
-        said = [word.text for word in words]
-        readings = _readings(others, but=" ".join(said))
-        margins = _margins(said, best.confidence, readings)
+        texts = [word.text for word in words]
+        readings = _readings(others, but=" ".join(texts))
+        margins = _margins(texts, best.confidence, readings)
         return Recognition(
             [word._replace(margin=margin) for word, margin in zip(words, margins)],
             best.confidence,
@@ -154,9 +154,9 @@ def _runtime(kind: ModelKind) -> tuple[str, Any]:
 
 
 def words_of(tokens: Any, seconds: float) -> list[Word]:
-    """Group an engine's tokens, one a character, into words.
+    """Group an engine's tokens, one per character, into words.
 
-    A token tells only where its character starts, and a space can come long after the word, right before the
+    A token states only where its character starts, and a space can come long after the word, right before the
     next one. So a word ends where the space behind it starts, but at most LAST_LETTER_SECONDS after its last
     letter's start, and within the piece.
     """
@@ -174,7 +174,7 @@ def words_of(tokens: Any, seconds: float) -> list[Word]:
 
 
 def _readings(candidates: Any, but: str) -> list[Reading]:
-    """What other words the engine considered, best first; readings that differ only in spaces are one."""
+    """The other readings, best first. Readings that differ only in spaces count as one."""
     readings: dict[str, Reading] = {}
     for candidate in candidates:
         text = " ".join("".join(token.text for token in candidate.tokens).split())
@@ -188,7 +188,8 @@ def _margins(best: Sequence[str], score: float, others: Sequence[Reading]) -> li
     if not others:
         return [None] * len(best)
     margins: list[float | None] = [score - others[-1].score] * len(best)
-    for other in reversed(others):  # the worst first: the best that lacks a word has the last say
+    # From the worst to the best, so that the best reading without a word sets its margin.
+    for other in reversed(others):
         kept: set[int] = set()
         for block in SequenceMatcher(None, best, other.text.split(), autojunk=False).get_matching_blocks():
             kept.update(range(block.a, block.a + block.size))

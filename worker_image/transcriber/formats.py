@@ -1,4 +1,4 @@
-"""The forms of a transcript: plain text, JSON (transcript.schema.json), SubRip and WebVTT captions."""
+"""The formats of a transcript: plain text, JSON (transcript.schema.json), SubRip and WebVTT captions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA = 2
 CONTENT_TYPES = {
     "txt": "text/plain; charset=utf-8",
     "json": "application/json",
-    "srt": "text/plain; charset=utf-8",  # it has no registered type, and others make a browser download it
+    "srt": "text/plain; charset=utf-8",  # SubRip has no registered type; with other types a browser downloads the file
     "vtt": "text/vtt; charset=utf-8",
 }
 
@@ -36,7 +36,7 @@ def _txt(transcript: Transcript) -> str:
 
 
 def _json(transcript: Transcript, origin: Mapping[str, Any]) -> bytes:
-    """Written segment by segment, a line each: hours of words as objects would take a hundred megabytes."""
+    """Write one segment per line. Dictionaries of hours of words would take a hundred megabytes."""
     head = {
         "schema": SCHEMA,
         "text": transcript.text,

@@ -1,4 +1,4 @@
-"""What model and scorer files say of themselves: their format, their alphabet, their checksum."""
+"""Read format, alphabet and checksum from model and scorer files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from transcription_contract import model_files
 from transcription_contract.model_files import FileRole, ModelKind
 
-from .errors import ConfigError
+from .failures import ConfigError
 
 SCORER_MAGIC = b"mmap lm http://kheafield.com/code"
 # OpenFst's header of a ConstFst<StdArc> (fst/fst.h, const-fst.h): magic number, the two types' names, version, flags,
@@ -24,7 +24,7 @@ BLOCK = 1 << 20
 
 
 def model_kind(path: Path) -> ModelKind:
-    """Recognise a model file's format by its content; its name proves nothing.
+    """Recognise a model file's format by its content and not by its name.
 
     Raises:
         ConfigError: it is not a DeepSpeech model; the message says what it looks like.
@@ -42,7 +42,7 @@ def model_kind(path: Path) -> ModelKind:
 
 
 def scorer_fault(path: Path) -> str:
-    """Why a file is no whole scorer; empty if it is one.
+    """The reason why a file is not a complete scorer, or an empty string if it is one.
 
     It is a KenLM binary and, behind it, the dictionary as OpenFst's `ConstFst`, whose header says how long it is. The
     engine maps the file and does not look: it would crash at the first word that is in no page of it.
@@ -63,7 +63,7 @@ def scorer_fault(path: Path) -> str:
 
 
 def alphabet_of(path: Path) -> frozenset[str]:
-    """The characters that a model can write; empty if its file does not tell.
+    """The characters of a model's alphabet, or an empty result if the file does not contain them.
 
     Every export carries its serialised alphabet (training/deepspeech_training/util/text.py): the count, then
     for each label from 0 up the label, its length and its UTF-8 bytes, all counts as little-endian uint16.
@@ -101,7 +101,7 @@ def sha256(path: Path) -> str:
 
 
 def md5(path: Path) -> str:
-    """MD5 of a file, as 32 hex digits: it tells a broken download, not a forged one."""
+    """MD5 of a file, as 32 hex digits. It detects a broken download, but not a forged one."""
     return _digest(path, hashlib.md5())  # noqa: S324
 
 

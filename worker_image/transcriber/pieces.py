@@ -1,8 +1,8 @@
-"""Cuts long audio at silences, so that no call of an engine is long and long silence costs nothing.
+"""Cuts long audio at silences, to limit the length of engine calls and to skip long silences.
 
 An engine's cost grows faster than the length of what it is given, and pieces of one file can be spread over
 all engines. The WebRTC voice detector finds the pauses: it is small, needs no model and runs as a stream. It
-can take soft speech for a pause, so it alone decides only where to cut; what is left out must be quiet too.
+can mistake soft speech for a pause, so it decides only where to cut. What is left out must be quiet, too.
 Channels that are kept apart are cut each on its own, side by side.
 """
 
@@ -16,24 +16,26 @@ import webrtcvad  # type: ignore[import-untyped]
 
 from .samples import Piece, Samples
 
-Flags = npt.NDArray[np.bool_]  # one a frame
+Flags = npt.NDArray[np.bool_]  # one per frame
 
-MAX_SECONDS = 30.0  # of one piece; what is shorter stays whole
-MIN_SECONDS = 10.0  # a cut at a pause is not looked for before
-FRAME_SECONDS = 0.03  # the detector takes 10, 20 or 30 ms
-PAUSE_SECONDS = 0.3  # shorter ones can be part of a word
-LONG_SILENCE_SECONDS = 2.0  # only silence this long is left out
-KEPT_SILENCE_SECONDS = 0.5  # of a long silence, at each of its ends
+MAX_SECONDS = 30.0  # maximum of a piece; a shorter recording is one piece
+MIN_SECONDS = 10.0  # minimum of a piece before a pause
+FRAME_SECONDS = 0.03  # the detector accepts 10, 20 or 30 ms
+PAUSE_SECONDS = 0.3  # a shorter pause can be part of a word
+LONG_SILENCE_SECONDS = 2.0  # only silences this long are skipped
+KEPT_SILENCE_SECONDS = 0.5  # kept at each end of a long silence
 QUIET_RMS = 32768 * 10 ** (-50 / 20)  # -50 dBFS
 DETECTOR_RATES = (8000, 16000, 32000, 48000)
-DETECTOR_MODE = 2  # 0 takes most for speech, 3 least
+DETECTOR_MODE = 2  # 0 classifies most as speech, 3 least
 
 
-def cut(chunks: Iterator[Samples], sample_rate: int) -> Iterator[Piece]:
-    """Cut a stream of int16 samples of shape (n, channels) into pieces of at most MAX_SECONDS, each channel's in order.
+def cut(chunks: Iterator[Samples], sample_rate: int) -> Iterator[list[Piece]]:
+    """Cut a stream of int16 samples of shape (n, channels) into pieces of at most MAX_SECONDS, in order per channel.
+
+    Yields, for each chunk and channel, the pieces that are complete with it, often none, and at the end the rest.
 
     A channel that is no longer than that is one piece, as it is. Of a longer one everything is in exactly
-    one piece, except the inside of long silences. A channel that comes or goes on the way is silent before or after.
+    one piece, except the inside of long silences. A channel that starts later or ends earlier is silent there.
     """
     windows: list[_Window] = []
     length = 0
@@ -42,13 +44,13 @@ def cut(chunks: Iterator[Samples], sample_rate: int) -> Iterator[Piece]:
         length += len(chunk)
         for number, window in enumerate(windows):
             window.add(chunk[:, number] if number < chunk.shape[1] else np.zeros(len(chunk), np.int16))
-            yield from window.full_pieces()
+            yield list(window.full_pieces())
     for window in windows:
-        yield from window.rest()
+        yield list(window.rest())
 
 
 class _Window:
-    """The samples of one channel that are in no piece yet, and what is known of each whole frame of them.
+    """The remaining samples of one channel, with the loudness and pause flag of each complete frame.
 
     Args:
         first: where the channel starts, counted in samples from the start of the recording.
@@ -76,20 +78,20 @@ class _Window:
         self._length += len(chunk)
 
     def full_pieces(self) -> Iterator[Piece]:
-        """What can be cut off already."""
+        """Cut off the pieces that are complete."""
         while self._seconds > MAX_SECONDS:
             self._long = True
             yield from self._take(last=False)
 
     def rest(self) -> Iterator[Piece]:
-        """What is left when nothing follows."""
+        """Cut the rest of the channel."""
         if not self._long:
             yield self._piece(self._length)
         while self._length:
             yield from self._take(last=True)
 
     def _take(self, last: bool) -> Iterator[Piece]:
-        """Take the next piece from the front, or drop the silence that is there.
+        """Take the next piece from the start, or drop the silence there.
 
         Args:
             last: nothing follows what is in the window.
@@ -118,7 +120,7 @@ class _Window:
         if pauses:
             start, end = max(pauses, key=lambda run: run[1] - run[0])
             return (earliest + (start + end) // 2) * self._frame
-        # Nobody pauses: the softest moment is the least likely inside of a word.
+        # Without a pause, the softest moment is the least likely to be inside a word.
         soft = np.convolve(self._loudness[earliest : len(pause)], np.ones(7), mode="same")
         return (earliest + int(np.argmin(soft))) * self._frame
 
@@ -158,7 +160,7 @@ def _frames(seconds: float) -> int:
 
 
 def _runs(flags: Flags, at_least: int) -> list[tuple[int, int]]:
-    """The stretches [start, end) of at least so many true flags."""
+    """The ranges [start, end) with at least this number of consecutive true flags."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     runs = zip(edges[::2].tolist(), edges[1::2].tolist())
     return [(start, end) for start, end in runs if end - start >= at_least]

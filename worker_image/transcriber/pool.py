@@ -1,4 +1,4 @@
-"""Engine processes: one a CPU, each with its own model, none of whose crashes reaches another."""
+"""Engine processes, one for each CPU. Each loads the model. A crash affects only one process."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from types import TracebackType
 
+from transcription_contract.results import ErrorCode
+
 from .engine import Engine, EngineSpec, Recognition, load_engine
-from .errors import ConfigError, Rejected, TemporaryError
+from .failures import ConfigError, RecordingFailed, Rejected
 from .process import IsolatedProcess, ProcessDied, ProcessHangs
 from .samples import Samples
 
-# A piece may take this long; far beyond what the slowest engine needs on a busy machine, so it hangs.
+# An engine that takes longer for a piece hangs. Even the slowest one on a busy machine needs far less.
 LIMIT_SECONDS = 120.0
 LIMIT_PER_SECOND = 30.0
-ATTEMPTS = 2  # at a piece, before it is taken for what crashes or hangs the engine
+ATTEMPTS = 2  # per piece, if an engine crashes or hangs
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Engines:
     def __init__(self, spec: EngineSpec, count: int) -> None:
         self._engines = [IsolatedProcess(_load, spec) for _ in range(count)]
         self._idle: SimpleQueue[IsolatedProcess[EngineFacts]] = SimpleQueue()
-        self._threads = ThreadPoolExecutor(count, "engine")  # one waits for each
+        self._threads = ThreadPoolExecutor(count, "engine")  # one thread per engine waits for its answers
         self._starts = [self._threads.submit(self._await, engine) for engine in self._engines]
         self._loaded = f"model {spec.model}" + (f" and scorer {spec.scorer}" if spec.scorer else "")
 
@@ -64,7 +66,7 @@ class Engines:
     def transcribe(self, samples: Samples, sample_rate: int) -> Future[TimedRecognition]:
         """Recognise one piece in the background: int16 mono samples of shape (n,).
 
-        The result raises Rejected if engines crash or hang on it twice, TemporaryError if they are killed.
+        The result raises Rejected if engines crash or hang at it twice, RecordingFailed if the system kills them.
         """
         return self._threads.submit(self._transcribe, samples, len(samples) / sample_rate)
 
@@ -100,22 +102,22 @@ class Engines:
 
 
 def _meaning(error: ProcessDied | ProcessHangs) -> Exception:
-    """What an engine's failure, seen twice, means for the recording."""
+    """Convert an engine's second failure at a piece to the recording's error."""
     if isinstance(error, ProcessHangs):
         return Rejected(
-            "engine-timeout",
+            ErrorCode.ENGINE_TIMEOUT,
             "The speech engine does not get through this recording. Check that it is speech and upload it again.",
         )
-    if error.exitcode == -signal.SIGKILL:  # no engine does that to itself: the machine ran out of memory
-        return TemporaryError("An engine was killed, most likely because memory ran out")
+    if error.exitcode == -signal.SIGKILL:  # an engine never kills itself, so the machine ran out of memory
+        return RecordingFailed("An engine was killed, most likely because memory ran out")
     return Rejected(
-        "engine-crash",
+        ErrorCode.ENGINE_CRASH,
         "The speech engine crashes on this recording. Convert it to a 16 kHz mono WAV and upload it again.",
         f"the engine's process ended with {error.exitcode}",
     )
 
 
-# What follows runs in the engine processes.
+# The code below runs in the engine processes.
 
 _engine: Engine
 

@@ -1,7 +1,8 @@
-"""A process of its own for what may crash, hang or fill the memory: one call at a time, started anew when it died.
+"""A separate process for code that may crash, hang or fill the memory. It takes one call at a time and is restarted
+after it dies.
 
-Pools know neither whether a process died at a call or before it, nor, most of them, with which exit code; pebble's
-(5.2.1) forgets calls that come while it breaks, and their callers wait for ever.
+Process pools do not show whether a process died at a call or before it, and most hide the exit code. Pebble's pool
+(5.2.1) loses calls that arrive while it breaks, and their callers wait forever.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
-from .errors import TemporaryError
+from .failures import ProcessLimitError, TemporaryError
 
 # Spawned, never forked: an engine that was used hangs in a fork.
 _SPAWN = multiprocessing.get_context("spawn")
@@ -30,7 +31,7 @@ Answer = TypeVar("Answer")
 
 
 class ProcessDied(Exception):
-    """The process died at what it was asked; exitcode is negative if a signal killed it."""
+    """The process died during a call; exitcode is negative if a signal killed it."""
 
     def __init__(self, exitcode: int) -> None:
         super().__init__(f"the process ended with {exitcode}")
@@ -42,10 +43,10 @@ class ProcessHangs(Exception):
 
 
 class IsolatedProcess(Generic[Prepared]):
-    """A process that answers calls; any thread may ask.
+    """A process that answers calls from any thread.
 
     Args:
-        prepare: what it calls first, with the arguments; both must be picklable.
+        prepare: the function that it calls first, with the arguments; both must be picklable.
     """
 
     def __init__(self, prepare: Callable[..., Prepared], *arguments: object) -> None:
@@ -60,6 +61,7 @@ class IsolatedProcess(Generic[Prepared]):
         Raises:
             ProcessDied: it died of it.
             TemporaryError: it does not come to an end, or has no process.
+            ProcessLimitError: the container may have no more processes.
         """
         with self._turn:
             try:
@@ -70,30 +72,34 @@ class IsolatedProcess(Generic[Prepared]):
         return answer
 
     def call(self, function: Callable[..., Answer], *arguments: object, limit: float) -> Answer:
-        """Call a function there; the turn of others and the preparation do not count for the limit (in seconds).
+        """Call a function in the process.
 
-        A process that died while it had nothing to do costs nothing: the next one is asked.
+        If the process died while it was idle, a new one takes the call.
+
+        Args:
+            limit: seconds for the function; waiting for other calls and for the preparation does not count.
 
         Raises:
             ProcessDied: it died at this call.
             ProcessHangs: it did not answer in time.
             TemporaryError: it cannot be started.
+            ProcessLimitError: the container may have no more processes.
             Exception: what the function, or the preparation, raised.
         """
         request = (function, arguments)
         with self._turn:
             try:
                 reply = self._ask(request, limit)
-            except _Unheard:
+            except _DiedIdle:
                 try:
                     reply = self._ask(request, limit)
-                except _Unheard as error:
+                except _DiedIdle as error:
                     raise TemporaryError("A process was killed twice before it could begin") from error
         answer: Answer = reply.open()
         return answer
 
     def stop(self) -> None:
-        """Kill it, whatever it does, and start none anew: every other call ends with TemporaryError."""
+        """Kill the process and start no other: every other call raises TemporaryError."""
         with _LIFE_AND_DEATH:
             self._stopped = True
             self._process.kill()
@@ -108,6 +114,8 @@ class IsolatedProcess(Generic[Prepared]):
                 with others_end:  # closed here, so that this end learns of the process's death
                     process = _SPAWN.Process(target=_serve, args=(others_end, *self._prepare), daemon=True)
                     process.start()
+            except BlockingIOError as error:  # EAGAIN of fork
+                raise ProcessLimitError from error
             except OSError as error:
                 raise TemporaryError(f"No process can be started: {error}") from error
             self._connection, self._process, self._alive = connection, process, True
@@ -146,15 +154,15 @@ class IsolatedProcess(Generic[Prepared]):
             answer: _Reply = self._connection.recv()
         except (EOFError, OSError) as error:
             exitcode = self._end(GRACE_SECONDS)
-            raise (ProcessDied(exitcode) if begun else _Unheard()) from error
+            raise (ProcessDied(exitcode) if begun else _DiedIdle()) from error
         except BaseException:
-            self._end()  # or its answer would be taken for the next one's
+            self._end()  # or the next call would get its answer
             raise
         return answer
 
 
-class _Unheard(Exception):
-    """The process died before it began with what it was asked."""
+class _DiedIdle(Exception):
+    """The process died before it began with the call."""
 
 
 @dataclass(frozen=True)
@@ -173,13 +181,13 @@ class _Reply:
 
 
 def _serve(connection: Connection, prepare: Callable[..., object], arguments: tuple[object, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker
     reply = _called(prepare, arguments)
     connection.send(reply)
     while not reply.error:
         try:
             function, arguments = connection.recv()
-        except EOFError:  # nobody asks any more
+        except EOFError:  # the worker has ended
             return
         connection.send(True)
         connection.send(_called(function, arguments))

@@ -1,4 +1,4 @@
-"""The forms of sound that flow through the worker."""
+"""Types for audio samples."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 Samples = npt.NDArray[np.int16]
-"""Samples of one channel, of shape (n,), or of several, of shape (n, channels); full scale ±32768."""
+"""Samples of shape (n,) for one channel or (n, channels) for several. Full scale is ±32768."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of one channel of a recording: its samples of shape (n,), and where it starts in seconds."""
+    """A part of one channel of a recording, with its samples of shape (n,) and its start in seconds."""
 
     start: float
     samples: Samples

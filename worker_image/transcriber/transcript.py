@@ -1,4 +1,4 @@
-"""A finished transcript, and what is told about how it was made."""
+"""A finished transcript: its segments with words, and the turns of its speakers."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from itertools import groupby
 
 from .engine import Reading, Word
 
-TURN_PAUSE_SECONDS = 0.5  # a speaker who is silent for so long may be answered
+TURN_PAUSE_SECONDS = 0.5  # a longer pause may end a speaker's turn
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What was heard in one piece of the recording; times in seconds of the whole recording."""
+    """The words of one piece. Times are in seconds from the start of the recording."""
 
     start: float
     end: float
     words: list[Word]
     score: float  # the engine's unnormalised log score
-    channel: int | None = None  # counted from 1; None: all of them, mixed
+    channel: int | None = None  # counted from 1; None means all channels, mixed
     alternatives: list[Reading] = field(default_factory=list)
 
     @property
@@ -29,22 +29,22 @@ class Segment:
 
 @dataclass(frozen=True)
 class Turn:
-    """What is said on one channel until another one speaks."""
+    """The words of one channel until another channel's speaker starts."""
 
-    speaker: str | None  # None: there is only one
+    speaker: str | None  # None if there is only one
     words: list[Word]
 
     @property
     def text(self) -> str:
-        said = " ".join(word.text for word in self.words)
-        return f"{self.speaker}: {said}" if self.speaker else said
+        words = " ".join(word.text for word in self.words)
+        return f"{self.speaker}: {words}" if self.speaker else words
 
 
 @dataclass(frozen=True)
 class Transcript:
-    segments: list[Segment]  # in order of their start; only those with words
+    segments: list[Segment]  # in order of their start; all have words
     duration: float  # seconds of the recording
-    channels: int  # that the recording has
+    channels: int  # number of channels in the recording
     compute_seconds: float  # CPU time of the engines
     warnings: list[str]
 
@@ -54,7 +54,7 @@ class Transcript:
 
     @property
     def turns(self) -> list[Turn]:
-        """In order of time; a single one without a speaker if the channels are mixed or there is only one."""
+        """The turns in order of time. Mono or mixed audio has one turn without a speaker."""
         spoken = {channel: self._words(channel) for channel in {segment.channel for segment in self.segments}}
         if self.channels == 1 or None in spoken:
             return [Turn(None, [word for words in spoken.values() for word in words])]
@@ -70,7 +70,7 @@ class Transcript:
 
 
 def _utterances(words: Sequence[Word]) -> Iterator[list[Word]]:
-    """Cut what is said on one channel at its pauses."""
+    """Cut the words of one channel at its pauses."""
     utterance: list[Word] = []
     for word in words:
         if utterance and word.start - utterance[-1].end >= TURN_PAUSE_SECONDS:

@@ -1,87 +1,114 @@
-"""Transcribe the recordings of one manifest, as the environment says (settings.py)."""
+"""Transcribe the recordings of one manifest, as the environment says (environment.py)."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
-import tempfile
-from dataclasses import replace
+import traceback
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from transcription_contract import __version__, manifest
-from transcription_contract.manifest import Header, ManifestError, Recording
+from transcription_contract.manifest import Header, ManifestError
 from transcription_contract.run_options import TranscriptionOptions
 
-from .child import Child
+from . import signals
 from .cpus import available_cpus
 from .decoder import Decoder
-from .delivery import Delivery, Making
+from .delivery import Delivery
 from .engine import READINGS, EngineSpec
-from .errors import ConfigError, Gone, TemporaryError, Terminated, WorkerError
+from .environment import Environment, read_environment
+from .failures import ConfigError, Gone, ProcessLimitError, TemporaryError, Terminated, WorkerError
 from .log import log
-from .models import Model, find_model, usable_options
+from .model_loading import Model, find_model, usable_options
+from .pipeline import Pipeline
 from .pool import Engines
-from .settings import Settings, read_settings
-from .storage import Bucket
+from .provenance import Provenance
+from .stderr_log import StderrLog
+from .storage import Bucket, scratch_folder, scratch_space
 
-# The least that 30 seconds of speech take in common encodings: no more engines than pieces are of use.
+# 30 seconds of speech take at least so many bytes in common encodings.
 PIECE_BYTES = 48_000
+UNEXPECTED = 1  # the exit code of a bug, as Python's own
 
 
 def main() -> int:
     """Run the child and return its exit code."""
-    settings = read_settings(os.environ)
-    with tempfile.TemporaryDirectory(prefix="transcriber-") as scratch, Decoder() as decoder:
-        bucket = Bucket(settings.bucket)
-        header, recordings = read_manifest(bucket, settings)
-        settings = with_model_of(header, settings)
-        model = find_model(settings, bucket, Path(scratch))
-        options = usable_options(header.options, model)
-        width = min(available_cpus(), sum(1 + file.source_size // PIECE_BYTES for file in recordings))
-        with Engines(engine_spec(model, options), width) as engines:
-            facts = engines.facts()
-            log("started", transcriber=__version__, manifest=settings.manifest_key, files=len(recordings),
-                engines=width, engine=facts.runtime, sample_rate=facts.sample_rate,
-                model=model.model, scorer=model.scorer)  # fmt: skip
-            making = Making(settings.manifest_prefix, facts.runtime, model, options)
-            child = Child(
-                bucket=bucket,
-                delivery=Delivery(bucket, making),
-                decoder=decoder,
-                engines=engines,
-                sample_rate=facts.sample_rate,
-                separate=options.channels == "separate",
-                width=width,
-                scratch=Path(scratch),
-            )
-            return child.transcribe(recordings)
+    environment = read_environment(os.environ)
+    with scratch_folder() as scratch, Decoder() as decoder:
+        bucket = Bucket(environment.bucket)
+        with fetch_manifest(bucket, environment, scratch / "manifest") as file:
+            work = survey(file, environment.manifest_key)
+            environment = with_model_of(work.header, environment)
+            model = find_model(environment, bucket, scratch)
+            options = usable_options(work.header.options, model)
+            width = min(available_cpus(), work.pieces)
+            with Engines(engine_spec(model, options), width) as engines:
+                facts = engines.facts()
+                log("started", transcriber=__version__, manifest=environment.manifest_key, files=work.recordings,
+                    engines=width, engine=facts.runtime, sample_rate=facts.sample_rate,
+                    model=model.model, scorer=model.scorer)  # fmt: skip
+                pipeline = Pipeline(
+                    bucket=bucket,
+                    delivery=Delivery(bucket, Provenance(environment.manifest_prefix, facts.runtime, model, options)),
+                    decoder=decoder,
+                    engines=engines,
+                    sample_rate=facts.sample_rate,
+                    separate=options.channels == "separate",
+                    width=width,
+                    scratch=scratch,
+                )
+                file.seek(0)
+                _, recordings = manifest.read(file)
+                return pipeline.transcribe(recordings, work.recordings)
 
 
-def read_manifest(bucket: Bucket, settings: Settings) -> tuple[Header, list[Recording]]:
-    """Raises ConfigError if the manifest is not there, is malformed, or names no recording."""
+def fetch_manifest(bucket: Bucket, environment: Environment, path: Path) -> BinaryIO:
+    """Download the manifest to a file and open it. Raises ConfigError if there is none."""
     try:
-        header, recordings = manifest.read(bucket.read(settings.manifest_key))
-        found = list(recordings)
+        with scratch_space(), path.open("wb") as file:
+            bucket.download_newest(environment.manifest_key, file)
     except Gone as error:
-        raise ConfigError(f"There is no manifest {settings.manifest_key} in s3://{settings.bucket}") from error
+        raise ConfigError(f"There is no manifest {environment.manifest_key} in s3://{environment.bucket}") from error
+    return path.open("rb")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A manifest's header and totals."""
+
+    header: Header
+    recordings: int
+    pieces: int
+    """An upper estimate of the pieces in all recordings: more engines are of no use."""
+
+
+def survey(file: BinaryIO, key: str) -> Work:
+    """Read a manifest from its start to its end. Raises ConfigError if it is malformed or names no recording."""
+    recordings = pieces = 0
+    try:
+        header, lines = manifest.read(file)
+        for recording in lines:
+            recordings += 1
+            pieces += 1 + recording.source_size // PIECE_BYTES
     except ManifestError as error:
-        raise ConfigError(f"{settings.manifest_key}: {error}") from error
-    if not found:
-        raise ConfigError(f"The manifest {settings.manifest_key} names no recordings")
-    return header, found
+        raise ConfigError(f"{key}: {error}") from error
+    if not recordings:
+        raise ConfigError(f"The manifest {key} names no recordings")
+    return Work(header, recordings, pieces)
 
 
-def with_model_of(header: Header, settings: Settings) -> Settings:
-    """The settings with the model and scorer that the manifest names; the environment gives what it leaves open.
+def with_model_of(header: Header, environment: Environment) -> Environment:
+    """The environment, with the model and scorer that the manifest names instead.
 
-    A model that is named without a scorer takes its own, never the one that the environment has for another model.
+    A model that the manifest names without a scorer takes its own scorer, never that of the environment.
     """
     model, scorer = header.model
     if model:
-        return replace(settings, model=model, scorer=scorer)
-    return replace(settings, scorer=scorer or settings.scorer)
+        return replace(environment, model=model, scorer=scorer)
+    return replace(environment, scorer=scorer or environment.scorer)
 
 
 def engine_spec(model: Model, options: TranscriptionOptions) -> EngineSpec:
@@ -90,32 +117,35 @@ def engine_spec(model: Model, options: TranscriptionOptions) -> EngineSpec:
     return EngineSpec(str(model.model.path), model.kind, scorer, options, readings)
 
 
-def terminate(signal_number: int, _frame: object) -> None:
-    """End what the main thread does; once, for what follows must not be interrupted."""
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, signal.SIG_IGN)
-    raise Terminated(signal.Signals(signal_number).name)
-
-
-def leave(code: int) -> None:
-    """End at once, engines included; threads that wait for S3 are not waited for."""
+def leave(code: int, stderr: StderrLog) -> None:
+    """End at once with all engines, without waiting for threads that wait for S3."""
     for process in multiprocessing.active_children():
         process.kill()
+    stderr.close()
     sys.stdout.flush()
     os._exit(code)
 
 
 def run() -> None:
-    """Be the container's process: run the child, say why it stops, and end with its exit code."""
-    # Installed by hand because the kernel keeps unhandled signals from a container's first process.
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, terminate)
+    """Run the child, log why it stops, and end the process with its exit code."""
+    stderr = StderrLog()
     try:
+        signals.handle()
         exit_code = main()
-    except WorkerError as error:
-        log("stopped", level="error", reason=str(error), exit_code=error.exit_code)
-        exit_code = error.exit_code
     except Terminated as error:
         exit_code = TemporaryError.exit_code
         log("stopped", level="warning", reason=f"{error}: the container must stop", exit_code=exit_code)
-    leave(exit_code)
+    except Exception as error:
+        exit_code = failed(error)
+    leave(exit_code, stderr)
+
+
+def failed(error: Exception) -> int:
+    """Log why the child fails, and return its exit code."""
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        error = ProcessLimitError()
+    if isinstance(error, WorkerError):
+        log("stopped", level="error", reason=str(error), exit_code=error.exit_code)
+        return error.exit_code
+    log("stopped", level="error", reason=repr(error), exit_code=UNEXPECTED, traceback=traceback.format_exc())
+    return UNEXPECTED

@@ -1,7 +1,7 @@
-"""Lets an engine or the decoder fail at one recording: loaded by each of the worker's processes, from PYTHONPATH.
+"""Makes an engine or the decoder fail at one recording. Each of the worker's processes loads it from PYTHONPATH.
 
-FAULT_HOOK tells the function to wrap (`engine` or `decoder`), the deed, how often, the folder that counts the
-times, and the recording that it happens at, by its size in bytes.
+FAULT_HOOK is a JSON object: the function to wrap (`engine` or `decoder`), the failure (a signal, or
+`memory`), how often it happens, a folder with one file per failure so far, and the size of the recording in bytes.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ from typing import Any
 WAV_HEADER = 44
 
 
-def commit(deed: str) -> None:
-    if deed == "memory":
+def fail(failure: str) -> None:
+    """Make this process fail, or send a signal to the worker if `failure` ends with `to the worker`."""
+    if failure == "memory":
         from transcriber import decoder
 
-        whole = decoder._some
+        original = decoder._some
 
-        def hungry(*_: Any) -> bytearray:
-            decoder._some = whole  # the next recording is none of its business
-            return bytearray(8 << 30)  # more than the decoder may have
+        def allocate(*_: Any) -> bytearray:
+            decoder._some = original  # only this recording fails
+            return bytearray(8 << 30)  # more memory than the decoder's limit
 
-        decoder._some = hungry  # type: ignore[assignment]
+        decoder._some = allocate  # type: ignore[assignment]
         return
-    blow, _, to_the_child = deed.partition(" ")
-    if to_the_child:
-        os.kill(int(Path(os.environ["PID_FILE"]).read_text()), getattr(signal, blow))
+    name, _, to_worker = failure.partition(" ")
+    if to_worker:
+        os.kill(int(Path(os.environ["PID_FILE"]).read_text()), getattr(signal, name))
         return
-    os.kill(os.getpid(), getattr(signal, blow))
+    os.kill(os.getpid(), getattr(signal, name))
     signal.pause()
 
 
-def failing(function: Callable[..., Any], fault: dict[str, Any], is_victim: Callable[..., bool]) -> Callable[..., Any]:
+def failing(function: Callable[..., Any], fault: dict[str, Any], is_target: Callable[..., bool]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(*arguments: Any) -> Any:
         done = len(list(Path(fault["folder"]).iterdir()))
-        if done < fault["times"] and is_victim(*arguments):
+        if done < fault["times"] and is_target(*arguments):
             (Path(fault["folder"]) / f"{done}-{os.getpid()}").touch()
-            commit(fault["deed"])
+            fail(fault["failure"])
         return function(*arguments)
 
     return wrapped
@@ -54,11 +55,11 @@ def install(fault: dict[str, Any]) -> None:
 
     size = fault["size"]
     if fault["function"] == "engine":
-        victim_samples = (size - WAV_HEADER) // 2
-        pool._transcribe = failing(pool._transcribe, fault, lambda samples: len(samples) == victim_samples)
+        target_samples = (size - WAV_HEADER) // 2
+        pool._transcribe = failing(pool._transcribe, fault, lambda samples: len(samples) == target_samples)
     else:
-        decoder._next_batch = failing(
-            decoder._next_batch, fault, lambda token, source, *_: isinstance(source, bytes) and len(source) == size
+        decoder._next_pieces = failing(
+            decoder._next_pieces, fault, lambda token, source, *_: isinstance(source, bytes) and len(source) == size
         )
 
 

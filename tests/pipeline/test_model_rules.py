@@ -1,0 +1,246 @@
+"""The choice of each recording's model, and what `plan` checks before a child starts."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+
+from transcription import model_check, model_rules
+from transcription.errors import ModelUnusable, SettingError
+from transcription.model_check import ModelCheck
+from transcription.model_rules import Image, ModelRule
+from transcription_contract import model_files
+from transcription_contract.model_files import IMAGE_MODEL, FileRole, ModelChoice
+
+DEMO = Path(__file__).resolve().parents[2] / "worker_image" / "models" / "asterisk-en"
+IMAGE = Image(built_in=frozenset({"asterisk-en", "en"}), default=ModelChoice("s3://b/default.pbmm", "en"))
+FR = ModelChoice("s3://b/models/fr/m.pbmm", "s3://b/models/fr/l.scorer")
+
+
+def rule(
+    *keys: str, model: str | None = None, scorer: str | None = None, unusable: str = "-", image: Image = IMAGE
+) -> ModelRule:
+    def check(choice: ModelChoice) -> None:
+        if unusable in str(choice.model):
+            raise ModelUnusable(f"{choice.model} is no model.")
+
+    folders = model_rules.of_folders("b", [f"models/{key}" for key in keys])
+    return ModelRule(ModelChoice(model, scorer), image, folders, check)
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        ("fr/a.wav", FR),
+        ("fr/2026/11/a.wav", FR),
+        ("en/a.wav", ModelChoice("en", None)),  # built-in
+        ("de/a.wav", IMAGE.default),
+        ("a.wav", IMAGE.default),
+        ("fr.wav", IMAGE.default),
+        ("calls/fr/a.wav", IMAGE.default),  # only the first folder selects the model
+    ],
+)
+def test_the_first_folder_of_a_name_selects_the_model(name: str, choice: ModelChoice) -> None:
+    others = ("fr/README.md", "fr/old/m.pbmm", "fr.wav/m.pbmm", "/m.pbmm", "m.pbmm")
+    assert rule("fr/m.pbmm", "fr/l.scorer", *others).choice_of(name) == choice
+
+
+def test_a_model_folder_has_priority_over_a_built_in_model_of_the_same_name() -> None:
+    assert rule("en/m.TFLITE").choice_of("en/a.wav") == ModelChoice("s3://b/models/en/m.TFLITE", None)
+
+
+def test_a_runs_model_is_used_for_all_recordings() -> None:
+    named = rule("fr/m.pbmm", model="s3://b/x.tflite")
+    assert {named.choice_of(name) for name in ("fr/a.wav", "en/a.wav", "a.wav")} == {("s3://b/x.tflite", None)}
+    scorer = rule("fr/m.pbmm", "fr/l.scorer", scorer="none")
+    assert scorer.choice_of("fr/a.wav") == FR._replace(scorer="none")
+    assert scorer.choice_of("a.wav") == IMAGE.default._replace(scorer="none")
+
+
+def test_a_runs_model_without_a_scorer_does_not_use_the_deployments_scorer() -> None:
+    assert rule(model="en").choice_of("a.wav") == ModelChoice("en", None)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (["m.pbmm", "m.tflite"], r"s3://b/models/fr/ has 2 models, and must have one: keep one of m\.pbmm, m\.tflite"),
+        (["m.pbmm", "a.scorer", "b.scorer"], r"has 2 scorers, and may have one: keep one of a\.scorer, b\.scorer"),
+        (["a.scorer"], r"has no models, and must have one: upload a \.tflite"),
+    ],
+)
+def test_an_ambiguous_model_folder_excludes_only_its_own_recordings(files: list[str], reason: str) -> None:
+    found = rule(*(f"fr/{file}" for file in files))
+    assert found.choice_of("b.wav") == IMAGE.default
+    unusable = found.choice_of("fr/a.wav")
+    assert isinstance(unusable, ModelUnusable)
+    assert re.search(reason, str(unusable))
+
+
+def test_an_unusable_model_of_a_folder_excludes_its_recordings_and_one_of_the_run_excludes_all() -> None:
+    found = rule("fr/m.pbmm", unusable="fr/m.pbmm")
+    assert found.choice_of("b.wav") == IMAGE.default
+    assert str(found.choice_of("fr/a.wav")) == "s3://b/models/fr/m.pbmm is no model."
+    with pytest.raises(ModelUnusable, match="default"):
+        rule("fr/m.pbmm", unusable="default").choice_of("b.wav")
+    with pytest.raises(ModelUnusable, match="own"):
+        rule(model="s3://b/own.pb", unusable="own").choice_of("fr/a.wav")
+
+
+def test_a_folders_model_is_checked_once_and_only_if_a_recording_needs_it() -> None:
+    checked: list[Any] = []
+    folders = model_rules.of_folders("b", ["models/fr/m.pbmm", "models/de/m.pbmm"])
+    found = ModelRule(IMAGE_MODEL, IMAGE, folders, checked.append)
+    assert found.choice_of("fr/a.wav") == found.choice_of("fr/b.wav")
+    assert checked == [ModelChoice("s3://b/models/fr/m.pbmm", None)]
+
+
+def graph() -> bytes:
+    """The demo's graph as in a `.pb` file. The `.pbmm` has it before the directory, which contains its start."""
+    content = demo("pbmm")
+    directory = int.from_bytes(content[-8:], "little")
+    entry = re.search(rb"\x08([\x80-\xff]*[\x00-\x7f])\x12\x15memmapped_package://\.\x18", content[directory:])
+    assert entry
+    start = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(entry[1]))
+    return content[start:directory]
+
+
+def fault(role: FileRole, content: bytes) -> str:
+    return model_files.fault(role, len(content), content[: model_files.HEAD_BYTES], content[-model_files.TAIL_BYTES :])
+
+
+def demo(suffix: str) -> bytes:
+    return (DEMO / f"asterisk-en.{suffix}").read_bytes()
+
+
+def test_models_and_scorers_are_recognised_by_their_content() -> None:
+    assert (
+        fault(FileRole.MODEL, demo("tflite"))
+        == fault(FileRole.MODEL, demo("pbmm"))
+        == fault(FileRole.MODEL, graph())
+        == ""
+    )
+    assert fault(FileRole.SCORER, demo("scorer")) == ""
+
+
+@pytest.mark.parametrize(
+    ("role", "content", "reason"),
+    [
+        (FileRole.MODEL, b"", "only 0 bytes"),
+        (FileRole.MODEL, demo("pbmm")[:-1], "not that of a .tflite"),
+        (FileRole.MODEL, demo("pbmm")[: 1 << 20], "not that of a .tflite"),
+        (FileRole.MODEL, b"version https://git-lfs.github.com/spec/v1\n" * 50, "not that of a .tflite"),
+        (FileRole.MODEL, b"\n\n{'a': 1}" * 500, "not that of a .tflite"),
+        (FileRole.MODEL, bytes(5000), "not that of a .tflite"),
+        (FileRole.MODEL, demo("scorer"), "it is a scorer"),
+        (FileRole.SCORER, demo("tflite"), "not a scorer's"),
+    ],
+)
+def test_a_malformed_file_is_rejected_with_a_reason(role: FileRole, content: bytes, reason: str) -> None:
+    assert reason in fault(role, content)
+
+
+@pytest.fixture
+def check(put: Any, empty_bucket: str) -> ModelCheck:
+    return ModelCheck(empty_bucket, IMAGE)
+
+
+def test_existing_models_and_scorers_are_accepted(check: ModelCheck, put: Any, empty_bucket: str) -> None:
+    put("models/fr/my model é.pbmm", demo("pbmm"))
+    put("models/fr/l.scorer", demo("scorer"))
+    check(ModelChoice(f"s3://{empty_bucket}/models/fr/my model é.pbmm", f"s3://{empty_bucket}/models/fr/l.scorer"))
+    check(ModelChoice("asterisk-en", "none"))
+    check(IMAGE_MODEL)
+
+
+@pytest.mark.parametrize(
+    ("model", "scorer", "reason"),
+    [
+        ("s3://{bucket}/models/x.pbmm", None, r"There is no object s3://.*/models/x\.pbmm: upload the model there"),
+        ("s3://no-such-bucket/x.pbmm", None, r"There is no object s3://no-such-bucket/x\.pbmm"),
+        (
+            "s3://{bucket}/models/page.pbmm",
+            None,
+            r"page\.pbmm is not a model .*not that of .*: upload it again",
+        ),
+        ("s3://{bucket}/models/fr.tflite", "s3://{bucket}/models/fr.tflite", "is not a scorer of DeepSpeech"),
+        ("s3://", None, "'s3://' is not an S3 URL"),
+        ("s3://Not A Bucket!/x", None, "is not an S3 URL"),
+        ("klingon", None, "'klingon'; it must be s3://bucket/key or a built-in one: asterisk-en, en"),
+        (None, "/opt/x.scorer", "The scorer is '/opt/x.scorer'; it must be"),
+    ],
+)
+def test_the_error_for_a_missing_or_invalid_file_has_a_solution(
+    check: ModelCheck, put: Any, empty_bucket: str, model: str | None, scorer: str | None, reason: str
+) -> None:
+    put("models/page.pbmm", b"<html>404</html>" * 100)
+    put("models/fr.tflite", demo("tflite"))
+    place = empty_bucket
+    choice = ModelChoice(model and model.format(bucket=place), scorer and scorer.format(bucket=place))
+    with pytest.raises(ModelUnusable, match=reason):
+        check(choice)
+
+
+@pytest.fixture
+def closed_bucket(s3: Any, configured: Any) -> str:
+    """A bucket whose policy denies all reads."""
+    name = "closed-models"
+    s3.create_bucket(Bucket=name)
+    s3.put_object(Bucket=name, Key="models/x.pbmm", Body=demo("pbmm"))
+    denial = f'{{"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::{name}/*"}}'
+    s3.put_bucket_policy(Bucket=name, Policy=f'{{"Version": "2012-10-17", "Statement": [{denial}]}}')
+    return name
+
+
+def test_a_model_that_airflow_cannot_read_is_left_to_the_children_unless_it_is_in_the_pipelines_bucket(
+    check: ModelCheck, closed_bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    choice = ModelChoice(f"s3://{closed_bucket}/models/x.pbmm", None)
+    with caplog.at_level(logging.WARNING):
+        check(choice)
+    assert "only the children will see" in caplog.text
+    with pytest.raises(ModelUnusable, match="put it under closed-models/models/"):
+        ModelCheck(closed_bucket, IMAGE)(choice)
+
+
+def test_a_failure_of_s3_is_not_a_fault_of_the_model_and_causes_a_retry(check: ModelCheck) -> None:
+    with Stubber(check._s3) as answers:
+        answers.add_client_error("head_object", "SlowDown", http_status_code=503)
+        with pytest.raises(ClientError, match="SlowDown"):
+            check(ModelChoice("s3://b/m.pbmm", None))
+
+
+def test_the_deployed_job_definition_lists_the_built_in_models(configured: Any) -> None:
+    found = model_check.image_of(boto3.client("batch"), configured.airflow_options["transcription.job_definition"])
+    assert found.built_in == {"asterisk-en", "asterisk-en-pbmm", "deepspeech-0.9.3-en"}
+    assert found.default == IMAGE_MODEL
+
+
+def test_the_newest_revision_of_the_job_definition_is_used(configured: Any) -> None:
+    batch = boto3.client("batch")
+    for names, variables in (("old", []), ("a b", [{"name": "MODEL", "value": "a"}, {"name": "SCORER", "value": "b"}])):
+        container = {
+            "name": "worker",
+            "image": "worker",
+            "environment": variables,
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
+        }
+        answer = batch.register_job_definition(
+            jobDefinitionName="revised",
+            type="container",
+            parameters={"built_in_models": names},
+            ecsProperties={"taskProperties": [{"containers": [container]}]},
+        )
+    assert model_check.image_of(batch, "revised") == Image(
+        built_in=frozenset("ab"), default=ModelChoice("a", "b"), revision=answer["jobDefinitionArn"]
+    )
+    assert model_check.image_of(batch, answer["jobDefinitionArn"]).built_in == frozenset("ab")
+    with pytest.raises(SettingError, match="no active job definition 'gone'"):
+        model_check.image_of(batch, "gone")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from transcription import configuration, notifications
+
+REPORT: dict[str, Any] = {
+    "run_id": "manual__1",
+    "totals": {
+        "files": {"transcribed": 3, "rejected": 1, "replaced": 0, "missing": 0},
+        "audio_hours": 1.5,
+        "replaced_transcripts": 0,
+    },
+    "left_alone": 0,
+    "unusable_models": [],
+    "estimated_usd": 0.25,
+    "children": 2,
+}
+FAILED = {**REPORT, "totals": {**REPORT["totals"], "files": {**REPORT["totals"]["files"], "missing": 2}}}
+
+
+def test_the_message_counts_the_files_and_names_the_report() -> None:
+    subject, text = notifications.message_of(REPORT, "s3://b/runs/r/report.json")
+    assert subject == "Transcription done: 3 transcribed, 1 rejected"
+    assert "1.50 hours of audio on 2 children, about 0.25 US dollars" in text
+    assert "s3://b/runs/r/report.json" in text
+
+
+def test_the_message_of_a_failed_run_has_the_failure_and_a_solution() -> None:
+    subject, text = notifications.message_of(FAILED, "s3://b/runs/r/report.json")
+    assert subject == "Transcription FAILED: 3 transcribed, 1 rejected, 2 missing"
+    assert "clear the run" in text
+
+
+def test_the_message_names_replaced_transcripts_and_unplanned_files_with_reasons() -> None:
+    assert "took the place" not in notifications.message_of(REPORT, "")[1]
+    reason = "The folder s3://b/models/fr/ has 2 models, and must have one: keep one of a.pb, b.pb."
+    report = {**REPORT, "left_alone": 7, "unusable_models": [reason]}
+    report["totals"] = {**REPORT["totals"], "replaced_transcripts": 2}
+    subject, text = notifications.message_of(report, "")
+    assert subject == "Transcription done: 3 transcribed, 1 rejected"
+    assert "2 transcripts replaced an earlier version" in text
+    assert "7 objects left alone" in text
+    assert reason in text
+
+
+def test_the_figures_and_the_message_reach_cloudwatch_and_sns(aws: Any, configured: Any) -> None:
+    sqs, sns = aws.client("sqs"), aws.client("sns")
+    options = replace(configuration.load(), metrics_namespace="Reporting")  # other tests publish in the deployed one
+    queue = sqs.create_queue(QueueName="reports")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=options.notification_topic_arn, Protocol="sqs", Endpoint=arn)
+
+    notifications.put_metrics(options, notifications.metrics_of(REPORT))
+    notifications.notify(options, *notifications.message_of(REPORT, "s3://b/report.json"))
+
+    (received,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    assert json.loads(received["Body"])["Subject"] == "Transcription done: 3 transcribed, 1 rejected"
+    now = datetime.now(UTC)
+    sums = aws.client("cloudwatch").get_metric_statistics(
+        Namespace=options.metrics_namespace,
+        MetricName="FilesTranscribed",
+        StartTime=now - timedelta(minutes=5),
+        EndTime=now + timedelta(minutes=5),
+        Period=600,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    assert [point["Sum"] for point in sums] == [3]
+
+
+def test_a_message_that_cannot_be_sent_is_only_logged(configured: Any, caplog: pytest.LogCaptureFixture) -> None:
+    options = replace(configuration.load(), notification_topic_arn="arn:aws:sns:us-east-1:123456789012:no-such-topic")
+    with caplog.at_level("WARNING"):
+        notifications.notify(options, "subject", "text")
+    assert "sns refuses a message of this run" in caplog.text
+
+
+def test_without_a_topic_and_a_namespace_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boto3.client", lambda *_: pytest.fail("asked AWS"))
+    silent = configuration.Configuration(bucket="b", job_queue="q", job_definition="d")
+    notifications.put_metrics(silent, {"FilesTranscribed": 1})
+    notifications.notify(silent, "subject", "text")

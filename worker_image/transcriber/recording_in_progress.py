@@ -1,0 +1,90 @@
+"""A recording between its download and its delivery."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from transcription_contract.manifest import Recording
+from transcription_contract.results import ErrorCode
+
+from .engine import Word
+from .failures import Rejected
+from .pool import TimedRecognition
+from .transcript import Segment, Transcript
+
+NO_SPEECH = "No speech was recognised in this recording. Check that it has sound, and that its language is the model's."
+
+
+@dataclass(frozen=True)
+class PendingPiece:
+    """A piece that the engines have not answered yet. Times are in seconds of the recording."""
+
+    start: float
+    end: float
+    channel: int | None
+    """Counted from 1. None means all channels, mixed."""
+    answer: Future[TimedRecognition]
+
+    @property
+    def is_recognised(self) -> bool:
+        """Whether the engine has returned a result."""
+        return self.answer.done() and not self.answer.cancelled() and not self.answer.exception()
+
+
+@dataclass
+class RecordingInProgress:
+    """The segments of a recording so far, and the pieces that are still with the engines."""
+
+    recording: Recording
+    has_transcript: bool = False
+    """Whether the bucket already has the transcript."""
+    pending: deque[PendingPiece] = field(default_factory=deque)
+    segments: list[Segment] = field(default_factory=list)
+    compute_seconds: float = 0.0
+    """CPU time of the engines."""
+    duration: float = 0.0
+    """Seconds."""
+    channels: int = 0
+    warnings: list[str] = field(default_factory=list)
+    failure: Exception | None = None
+    """The failure before the delivery. The delivery raises it."""
+
+    def collect_answers(self) -> None:
+        """Collect finished answers in order, stopping at a failure; interned words save memory."""
+        while self.pending and self.pending[0].is_recognised:
+            self._collect_answer()
+
+    def transcript(self) -> Transcript | None:
+        """Wait for the last answers and make the transcript. Return None if the bucket already has it.
+
+        Raises:
+            Rejected: the engine recognised no word, or it crashes or hangs at a piece.
+            RecordingFailed: the engine was killed at a piece.
+            Exception: what failed before.
+        """
+        if self.failure:
+            raise self.failure
+        if self.has_transcript:
+            return None
+        while self.pending:
+            self._collect_answer()
+        if not self.segments:
+            found = "; ".join([f"{self.duration:.3f} s of sound", *self.warnings])
+            raise Rejected(ErrorCode.NO_SPEECH, NO_SPEECH, found)
+        segments = sorted(self.segments, key=lambda segment: segment.start)
+        return Transcript(segments, self.duration, self.channels, self.compute_seconds, self.warnings)
+
+    def _collect_answer(self) -> None:
+        piece = self.pending.popleft()
+        answer = piece.answer.result()
+        self.compute_seconds += answer.compute_seconds
+        found = answer.recognition
+        if found.words:
+            words = [
+                Word(sys.intern(word.text), piece.start + word.start, piece.start + word.end, word.margin)
+                for word in found.words
+            ]
+            self.segments.append(Segment(piece.start, piece.end, words, found.score, piece.channel, found.alternatives))
