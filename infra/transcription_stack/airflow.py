@@ -100,7 +100,7 @@ class Airflow(Construct):
             },
         )
         # The environment needs these during its creation: it reads its code, calls AWS services, and its parts talk to
-        # each other. The rule that lets them talk is a resource of its own.
+        # each other. A separate resource allows that.
         [among_itself] = (
             rule for rule in security_group.node.find_all() if isinstance(rule, ec2.CfnSecurityGroupIngress)
         )

@@ -180,10 +180,10 @@ class Boosts:
         return {word: float(boost) for word, boost in value.items()}  # type: ignore[attr-defined]
 
 
-# Sections of the form.
-WHAT = "What to transcribe"
-HOW_MUCH = "How much at once"
-MODEL = "Model and decoder"
+# Sections of the form of a run.
+RECORDINGS = "What to transcribe"
+LIMITS = "How much at once"
+DECODING = "Model and decoder"
 
 ENGINES = frozenset({"deepspeech", "deepspeech-tflite"})
 """All speech engines, by the name that each gives in a transcript's JSON."""
@@ -262,28 +262,28 @@ class TranscriptionOptions:
         (),
         title="More outputs",
         help="Beside the plain text: words with times (`json`), captions (`srt`, `vtt`).",
-        section=WHAT,
+        section=RECORDINGS,
     )
     channels: str = _option(
         Choice(("mixed", "separate")),
         "mixed",
         title="Channels",
         help="`separate` transcribes each channel on its own and labels it: for calls with a speaker on each.",
-        section=WHAT,
+        section=RECORDINGS,
     )
     alternatives: int = _option(
         Whole(0, 10),
         0,
         title="Alternatives",
         help="How many other readings of each segment the `json` has.",
-        section=WHAT,
+        section=RECORDINGS,
     )
     hot_words: dict[str, float] = _option(
         Boosts(-100, 100),
         {},
         title="Hot-words",
         help='Words with boosts, for example `{"voicemail": 7.5}`. They need a scorer.',
-        section=MODEL,
+        section=DECODING,
         needs_scorer=True,
     )
     beam_width: int | None = _option(
@@ -292,14 +292,14 @@ class TranscriptionOptions:
         None,
         title="Beam width",
         help="Wider is slower and may be more accurate. Empty: the model's own.",
-        section=MODEL,
+        section=DECODING,
     )
     lm_alpha: float | None = _option(
         Number(0, 10),
         None,
         title="LM alpha",
         help="Weight of the scorer's language model. Give `lm_beta`, too. Empty: the scorer's own.",
-        section=MODEL,
+        section=DECODING,
         needs_scorer=True,
     )
     lm_beta: float | None = _option(
@@ -307,7 +307,7 @@ class TranscriptionOptions:
         None,
         title="LM beta",
         help="Bonus for each word. Give `lm_alpha`, too. Empty: the scorer's own.",
-        section=MODEL,
+        section=DECODING,
         needs_scorer=True,
     )
 
@@ -315,7 +315,7 @@ class TranscriptionOptions:
         # The engines set both at once and do not tell the scorer's own values.
         if (self.lm_alpha is None) != (self.lm_beta is None):
             given, absent = ("lm_alpha", "lm_beta") if self.lm_beta is None else ("lm_beta", "lm_alpha")
-            raise OptionError(f"{given} is set and {absent} is not; set both or none of them")
+            raise OptionError(f"{given} is set and {absent} is not; set both or neither")
 
     def check_scorer(self, choice: ModelChoice) -> None:
         """Check that the model has a scorer if one of the options needs it.
@@ -346,21 +346,21 @@ class RunOptions(TranscriptionOptions):
         None,
         title="Folder",
         help="Only recordings whose key starts with `input/` + this, for example `calls/2026/`. Empty: everything.",
-        section=WHAT,
+        section=RECORDINGS,
     )
     uploaded_from: str | None = _option(
         Moment(),
         None,
         title="Uploaded from",
         help="Only recordings that were uploaded at this time or later, in UTC. Empty: no limit.",
-        section=WHAT,
+        section=RECORDINGS,
     )
     uploaded_to: str | None = _option(
         Moment(),
         None,
         title="Uploaded before",
         help="Only recordings that were uploaded before this time, in UTC. Empty: no limit.",
-        section=WHAT,
+        section=RECORDINGS,
     )
     again: bool = _option(
         Flag(),
@@ -368,10 +368,10 @@ class RunOptions(TranscriptionOptions):
         title="Again",
         help="Also recordings that are transcribed already, in place: with another model or other options. "
         "Combine it with a folder or with the times above.",
-        section=WHAT,
+        section=RECORDINGS,
     )
     dry_run: bool = _option(
-        Flag(), False, title="Dry run", help="Plan and estimate only: no job is submitted.", section=WHAT
+        Flag(), False, title="Dry run", help="Plan and estimate only: no job is submitted.", section=RECORDINGS
     )
     max_instances: int | None = _option(
         Whole(1, MAX_CHILDREN),
@@ -379,28 +379,28 @@ class RunOptions(TranscriptionOptions):
         title="Children at most",
         help="Upper limit of the array job's size. The compute environment limits how many run at once. "
         "Empty: the deployment's default.",
-        section=HOW_MUCH,
+        section=LIMITS,
     )
     audio_minutes_per_child: float = _option(
         Number(0.01, 1_000_000),
         60,
         title="Minutes of audio per child",
         help="Less starts more containers: the run ends sooner, but each start costs money.",
-        section=HOW_MUCH,
+        section=LIMITS,
     )
     max_usd: float | None = _option(
         Number(0, 1_000_000),
         None,
         title="US dollars at most",
         help="Upper limit of the estimated cost of the run's containers. Empty: the deployment's limit, if it has one.",
-        section=HOW_MUCH,
+        section=LIMITS,
     )
     above_max_usd: str = _option(
         Choice(("refuse", "cut")),
         "refuse",
         title="Above that limit",
         help="`refuse`: nothing is started. `cut`: the run takes what fits, the oldest uploads first; the rest waits.",
-        section=HOW_MUCH,
+        section=LIMITS,
     )
     model: str | None = _option(
         Text(),
@@ -408,14 +408,14 @@ class RunOptions(TranscriptionOptions):
         title="Model",
         help="A built-in name, or `s3://bucket/models/fr/model.tflite`, for all recordings of the run. "
         "Empty: that of `models/` + the recording's first folder, or else the image's own.",
-        section=MODEL,
+        section=DECODING,
     )
     scorer: str | None = _option(
         Text(),
         None,
         title="Scorer",
         help="`s3://…`, a built-in model's name, or `none`. Empty: the model's own.",
-        section=MODEL,
+        section=DECODING,
     )
 
     def __post_init__(self) -> None:

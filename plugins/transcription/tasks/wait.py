@@ -132,7 +132,7 @@ class ArrayJobTrigger(BaseTrigger):
         """Yield one event: the job's last status with its reason."""
         async with await self._hook().get_async_conn() as client:
             failed_looks = 0
-            news = _Progress(self)
+            progress_log = _ProgressLog(self)
             while True:
                 try:
                     jobs = (await client.describe_jobs(jobs=[self.job_id]))["jobs"]
@@ -151,7 +151,7 @@ class ArrayJobTrigger(BaseTrigger):
                     if job["status"] in batch_jobs.FINAL:
                         yield self._event(job["status"], job.get("statusReason", "no reason given."))
                         return
-                    await news.look(job)
+                    await progress_log.look(job)
                 if datetime.now(UTC) > datetime.fromisoformat(self.deadline):
                     yield await self._stopped(client)
                     return
@@ -178,7 +178,7 @@ class ArrayJobTrigger(BaseTrigger):
         return TriggerEvent({"status": status, "reason": reason})
 
 
-class _Progress:
+class _ProgressLog:
     """Logs how far the run is when its children change, and once in a while."""
 
     def __init__(self, trigger: ArrayJobTrigger) -> None:
@@ -210,8 +210,8 @@ class _Progress:
 class Count:
     """Counts how much of a run has left `input/`.
 
-    It counts nothing where that would cost more than it tells, for very many files, and nothing for a run with files
-    that are transcribed again in place, which leave no gap.
+    It counts nothing in a run of more than 100,000 files, because that would fill the triggerer's memory, and nothing
+    in a run that transcribes files again in place, because those stay where they are.
     """
 
     def __init__(self, bucket: str, manifest_prefix: str, files: int) -> None:
