@@ -70,6 +70,12 @@ class Settings:
     # than the longest run (deadline_hours), so that no run loses its manifests.
     keep_manifests_days: int = 14
 
+    # Days for which the audio of finished recordings is kept in processed/, and everything in output/: transcripts,
+    # captions and what else is there. None: until you delete it. Afterwards it can be restored for
+    # keep_old_versions_days. Audio in failed/ is never deleted, because it has no transcript.
+    keep_processed_days: int | None = None
+    keep_transcripts_days: int | None = None
+
     # Days for which the bucket's access logs are kept.
     keep_access_logs_days: int = 90
 
@@ -234,6 +240,9 @@ class Settings:
     def _check_storage_and_network(self) -> None:
         for name in ("keep_old_versions_days", "keep_manifests_days", "keep_access_logs_days"):
             self._within(name, 1, 3650)
+        for name in ("keep_processed_days", "keep_transcripts_days"):
+            if getattr(self, name) is not None:
+                self._within(name, 1, 3650)
         self._one_of("egress", ("nat", "endpoints"))
         self._within("nat_gateways", 1, 2)
         try:

@@ -36,6 +36,8 @@ class Storage(Construct):
                     prefix=layout.MANIFESTS,
                     expiration=Duration.days(settings.keep_manifests_days),
                 ),
+                *self._kept_for("Processed", layout.PROCESSED, settings.keep_processed_days),
+                *self._kept_for("Transcripts", layout.OUTPUT, settings.keep_transcripts_days),
             ],
         )
         self.airflow_code = self._bucket(
@@ -53,6 +55,12 @@ class Storage(Construct):
             expired_object_delete_marker=True,
             abort_incomplete_multipart_upload_after=Duration.days(7),
         )
+
+    def _kept_for(self, rule_id: str, prefix: str, days: int | None) -> tuple[s3.LifecycleRule, ...]:
+        """The rule that deletes what is older, or no rule if it is kept for ever."""
+        if days is None:
+            return ()
+        return (s3.LifecycleRule(id=rule_id, prefix=prefix, expiration=Duration.days(days)),)
 
     def _bucket(self, construct_id: str, **options: object) -> s3.Bucket:
         delete = self._settings.delete_everything

@@ -21,6 +21,8 @@ CLOSED = {
     "spot_share": 1,
     "image_scanning": "ENHANCED",
     "delete_everything": True,
+    "keep_processed_days": 7,
+    "keep_transcripts_days": 365,
 }
 LARGE = {
     "stack_name": "Team-B",

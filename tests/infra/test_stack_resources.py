@@ -51,6 +51,12 @@ def test_only_old_versions_aborted_uploads_and_left_manifests_expire(stack: Asse
     ]
 
 
+def test_audio_and_transcripts_expire_if_the_settings_say_so_and_failed_recordings_never(closed: Assembly) -> None:
+    rules = closed.all("AWS::S3::Bucket")["StorageAudio"]["LifecycleConfiguration"]["Rules"]
+    expirations = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule}
+    assert expirations == {"child_job_input/": 14, "processed/": 7, "output/": 365}
+
+
 @pytest.mark.parametrize("bucket", BUCKETS)
 def test_destroying_the_stack_keeps_the_buckets(stack: Assembly, bucket: str) -> None:
     resource = stack.resource(bucket)
