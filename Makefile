@@ -86,14 +86,14 @@ endef
 ## Run the pipeline
 
 # A local Batch container runs as a process, or with `make demo DOCKER=tag` as a container of that image.
-LOCAL := $(AIRFLOW) -m local_aws $(if $(DOCKER),--docker "$(DOCKER)")
+LOCAL = $(AIRFLOW) -m local_aws --assembly $(ASSEMBLY) $(if $(DOCKER),--docker "$(DOCKER)")
 SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
 
 # The output folder of the CDK app: one folder for each settings file.
 ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
 
 .PHONY: demo
-demo: setup build/cdk.out/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder
+demo: setup $(ASSEMBLY)/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder
 	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)")
 
 .PHONY: build/worker_image
@@ -111,7 +111,7 @@ fine-tune: .venv/worker/lock .venv/fine-tuning/lock $(KENLM) ## Make your own mo
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
-airflow: setup build/cdk.out/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
+airflow: setup $(ASSEMBLY)/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
 	@$(LOCAL) airflow $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
 
 .PHONY: synth
@@ -120,7 +120,11 @@ synth: $(ASSEMBLY)/manifest.json ## Synthesise the CDK app to build/cdk.out
 build/cdk.out/manifest.json: $(SOURCES) .venv/infra/lock
 	$(call synthesise,)
 
-ifdef SETTINGS
+# The tests deploy this one, too.
+build/on_upload/manifest.json: $(SOURCES) tests/pipeline/on_upload.toml .venv/infra/lock
+	$(call synthesise,tests/pipeline/on_upload.toml)
+
+ifeq ($(filter build/cdk.out build/on_upload,$(ASSEMBLY)),)
 $(ASSEMBLY)/manifest.json: $(SOURCES) $(SETTINGS) .venv/infra/lock
 	$(call synthesise,$(SETTINGS))
 endif
@@ -165,8 +169,10 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 
 ## Tests and checks
 
+TESTED := build/cdk.out/manifest.json build/on_upload/manifest.json
+
 .PHONY: test
-test: setup build/cdk.out/manifest.json $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
+test: setup $(TESTED) $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
 	@$(AIRFLOW) -m tests.run $(ARGS)
 
 .PHONY: image-test
@@ -180,7 +186,7 @@ image-bench: setup .venv/wheels/lock build/cdk.out/manifest.json ## Measure the 
 	@$(AIRFLOW) -m tests.image.start_time
 
 .PHONY: coverage
-coverage: setup build/cdk.out/manifest.json ## Measure the test coverage of plugins/ and the worker; also takes ARGS
+coverage: setup $(TESTED) ## Measure the test coverage of plugins/ and the worker; also takes ARGS
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@$(AIRFLOW) -m tests.run --coverage $(ARGS)
 	@$(AIRFLOW) -m coverage combine --quiet
@@ -191,7 +197,7 @@ faults: setup build/cdk.out/manifest.json ## Inject every fault at every step; w
 	@FAULT_TABLES=1 $(AIRFLOW) -m pytest -s -p no:logging tests/faults/test_faults.py
 
 .PHONY: mutants
-mutants: setup build/cdk.out/manifest.json ## Change the code and see that the tests notice; writes docs/mutants.md (ARGS=module)
+mutants: setup $(TESTED) ## Change the code and see that the tests notice; writes docs/mutants.md (ARGS=module)
 	@$(AIRFLOW) -m tests.mutants $(ARGS)
 
 .PHONY: sequences

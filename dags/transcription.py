@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.sdk import CronDataIntervalTimetable, TriggerRule, dag, task
+from airflow.sdk import TriggerRule, dag, task
 
-from transcription import configuration
 from transcription.params import PARAMS
+from transcription.schedule import schedule
 from transcription.tasks import guide
 from transcription.tasks.plan import plan
 from transcription.tasks.sense_input import sense_input
@@ -22,7 +22,7 @@ from transcription.tasks.wait import ArrayJobSensor
 
 
 @dag(
-    schedule=CronDataIntervalTimetable(configuration.option("schedule"), timezone="UTC"),
+    schedule=schedule(),
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from local_aws.containers import PROJECT, DockerContainer, Runtime, WorkerProcess
 
-CLOUD_ASSEMBLY = PROJECT / "build" / "cdk.out"
-
 
 def main() -> int:
     """Run the command; return its exit code."""
@@ -34,20 +32,31 @@ def main() -> int:
                 out=arguments.out,
                 model=arguments.model,
                 scorer=arguments.scorer,
-                cloud_assembly=CLOUD_ASSEMBLY,
+                cloud_assembly=arguments.assembly,
             ),
             runtime,
         )
     from local_aws import ui
 
     return ui.run(
-        runtime, CLOUD_ASSEMBLY, home=arguments.home.resolve(), aws_port=arguments.aws_port, ui_port=arguments.ui_port
+        runtime,
+        arguments.assembly,
+        home=arguments.home.resolve(),
+        aws_port=arguments.aws_port,
+        ui_port=arguments.ui_port,
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="local_aws", description=__doc__)
     parser.add_argument("--docker", metavar="TAG", help="run the worker image with this tag in Docker")
+    parser.add_argument(
+        "--assembly",
+        type=_existing,
+        default=PROJECT / "build" / "cdk.out",
+        metavar="FOLDER",
+        help="output folder of the CDK app",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="run the pipeline once and print the transcripts")
     demo.add_argument("--audio", type=_existing, default=PROJECT / "tests" / "recordings", help="folder or file")

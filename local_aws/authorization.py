@@ -1,4 +1,4 @@
-"""Requires that the policies of a role allow each of its requests to S3 and Batch, as on AWS.
+"""Requires that the policies of a role allow each of its requests to S3, Batch, SQS and EventBridge, as on AWS.
 
 A client with the credentials of `credentials_of` acts as that role: Airflow as its execution role, a container as its
 job definition's role. Other clients act as the account's administrator. moto's own check knows neither resources nor
@@ -35,6 +35,7 @@ class Right(NamedTuple):
 
     action: str
     resource: str
+    context: Mapping[str, str] = {}
 
 
 def credentials_of(role_arn: str, region: str) -> dict[str, str]:
@@ -55,12 +56,10 @@ def install() -> None:
 def _answer(self: Any, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     key, _, region, service, *_ = [*_credential_scope(environ), "", "", "", ""]
     session = sts_backends[ACCOUNT][_PARTITION].get_assumed_role_from_access_key(key)
-    if session is not None and service in ("s3", "batch"):
+    if session is not None and service in _RIGHTS:
         statements = _statements_of(session.role_arn)
-        rights = _s3_rights(environ, region) if service == "s3" else _batch_rights(environ, region)
-        context = {"kms:ViaService": f"s3.{region}.amazonaws.com"}
-        for right in rights:
-            if not allowed(statements, right.action, right.resource, context):
+        for right in _RIGHTS[service](environ, region):
+            if not allowed(statements, right.action, right.resource, right.context):
                 message = f"{session.role_arn} is not authorized to perform {right.action} on {right.resource}"
                 return _denied(environ, start_response, service, message)
     return _moto_answer(self, environ, start_response)
@@ -135,7 +134,9 @@ def _reading(bucket: str, key: str, version: str | None, region: str) -> Iterato
     elif stored.kms_key_id:
         is_arn = stored.kms_key_id.startswith("arn:")
         yield Right(
-            "kms:Decrypt", stored.kms_key_id if is_arn else f"arn:aws:kms:{region}:{ACCOUNT}:key/{stored.kms_key_id}"
+            "kms:Decrypt",
+            stored.kms_key_id if is_arn else f"arn:aws:kms:{region}:{ACCOUNT}:key/{stored.kms_key_id}",
+            {"kms:ViaService": f"s3.{region}.amazonaws.com"},
         )
 
 
@@ -197,6 +198,34 @@ def _batch_rights(environ: dict[str, Any], region: str) -> Iterator[Right]:
         yield Right(f"batch:{request}", "*")  # actions have no case
 
 
+# SQS and EventBridge
+
+
+def _sqs_rights(environ: dict[str, Any], region: str) -> Iterator[Right]:
+    """The right that a request to SQS needs. A request for several messages needs the right to one.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html
+    """
+    request = environ["HTTP_X_AMZ_TARGET"].rpartition(".")[2].removesuffix("Batch")
+    queue = json.loads(_body(environ) or b"{}").get("QueueUrl", "*").rpartition("/")[2]
+    yield Right(f"sqs:{request}", f"arn:aws:sqs:{region}:{ACCOUNT}:{queue}")
+
+
+def _event_rights(environ: dict[str, Any], region: str) -> Iterator[Right]:
+    """The rights that a request to EventBridge needs.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-conditions.html
+    """
+    request = environ["HTTP_X_AMZ_TARGET"].rpartition(".")[2]
+    for entry in json.loads(_body(environ) or b"{}").get("Entries", ({},)):
+        bus = entry.get("EventBusName", "default")
+        context = {"events:source": entry.get("Source", "")}
+        yield Right(f"events:{request}", f"arn:aws:events:{region}:{ACCOUNT}:event-bus/{bus}", context)
+
+
+_RIGHTS = {"s3": _s3_rights, "batch": _batch_rights, "sqs": _sqs_rights, "events": _event_rights}
+
+
 def _body(environ: dict[str, Any]) -> bytes:
     """The request's body, which stays readable for moto."""
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -207,10 +236,10 @@ def _body(environ: dict[str, Any]) -> bytes:
 def _denied(environ: dict[str, Any], start_response: Any, service: str, message: str) -> list[bytes]:
     _body(environ)  # a client that still sends its body would see a broken connection
     status = f"{HTTPStatus.FORBIDDEN.value} {HTTPStatus.FORBIDDEN.phrase}"
-    if service == "batch":
+    if service != "s3":
         headers = [("Content-Type", "application/json"), ("x-amzn-errortype", "AccessDeniedException")]
         start_response(status, headers)
-        return [json.dumps({"message": message}).encode()]
+        return [json.dumps({"__type": "AccessDeniedException", "message": message}).encode()]
     start_response(status, [("Content-Type", "application/xml")])
     if environ["REQUEST_METHOD"] == "HEAD":
         return []

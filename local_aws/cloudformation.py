@@ -440,7 +440,7 @@ _moto_update_bucket = s3.FakeBucket.update_from_cloudformation_json.__func__
 
 
 def _create_bucket(cls: Any, *args: Any, **kwargs: Any) -> Any:
-    """A new bucket gets the versioning and the public access block of its properties.
+    """A new bucket gets the versioning, the public access block and the events of its properties.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-s3-bucket.html
     """
@@ -454,6 +454,9 @@ def _update_bucket(cls: Any, *args: Any, **kwargs: Any) -> Any:
 def _obey_bucket_properties(bucket: Any, cloudformation_json: Any) -> Any:
     properties = cloudformation_json.get("Properties", {})
     bucket.versioning_status = properties.get("VersioningConfiguration", {}).get("Status", bucket.versioning_status)
+    to_event_bridge = properties.get("NotificationConfiguration", {}).get("EventBridgeConfiguration", {})
+    if to_event_bridge.get("EventBridgeEnabled"):
+        bucket.notification_configuration = s3.NotificationConfiguration(event_bridge={})
     if "PublicAccessBlockConfiguration" in properties:
         bucket.public_access_block = s3.PublicAccessBlock(
             *(

@@ -9,6 +9,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_mwaa as mwaa
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from transcription_contract import layout
@@ -39,6 +40,7 @@ class Airflow(Construct):
         code: AirflowCode,
         transcription: TranscriptionBatch,
         notifications: sns.ITopic,
+        uploads: sqs.IQueue | None,
         metrics_namespace: str,
         key: kms.IKey,
     ) -> None:
@@ -59,6 +61,7 @@ class Airflow(Construct):
             code_bucket=code_bucket,
             transcription=transcription,
             notifications=notifications,
+            uploads=uploads,
             metrics_namespace=metrics_namespace,
             key=key,
         )
@@ -97,6 +100,8 @@ class Airflow(Construct):
                 f"{CONFIG_SECTION}.metrics_namespace": metrics_namespace,
                 f"{CONFIG_SECTION}.schedule": settings.schedule,
                 f"{CONFIG_SECTION}.deadline_hours": f"{settings.deadline_hours:g}",
+                f"{CONFIG_SECTION}.event_source": self._event_source,
+                **self._options_of_uploads(uploads),
             },
         )
         # The environment needs these during its creation: it reads its code, calls AWS services, and its parts talk to
@@ -106,6 +111,19 @@ class Airflow(Construct):
         )
         rights = self.role.node.find_child("DefaultPolicy")
         self.environment.node.add_dependency(code.plugins, code.dags, rights, network.ways_out, among_itself, *groups)
+
+    @property
+    def _event_source(self) -> str:
+        """Source of the environment's events. AWS keeps sources that start with `aws` for itself."""
+        return f"transcription.{self._settings.environment_name}"
+
+    def _options_of_uploads(self, queue: sqs.IQueue | None) -> dict[str, str]:
+        if queue is None:
+            return {}
+        return {
+            f"{CONFIG_SECTION}.upload_queue_url": queue.queue_url,
+            f"{CONFIG_SECTION}.quiet_minutes": f"{self._settings.quiet_minutes:g}",
+        }
 
     def _size(self) -> dict[str, Any]:
         """Numbers of schedulers, web servers and workers: mw1.micro has one of each, larger classes have more."""
@@ -146,6 +164,7 @@ class Airflow(Construct):
         code_bucket: s3.IBucket,
         transcription: TranscriptionBatch,
         notifications: sns.ITopic,
+        uploads: sqs.IQueue | None,
         metrics_namespace: str,
         key: kms.IKey,
     ) -> iam.Role:
@@ -282,6 +301,14 @@ class Airflow(Construct):
             [transcription.log_group.log_group_arn],
         )
         allow("Notify", ["sns:Publish"], [notifications.topic_arn])
+        allow(
+            "TellTheEndOfARun",
+            ["events:PutEvents"],
+            [self._arn("events", "event-bus", "default")],
+            StringEquals={"events:source": self._event_source},
+        )
+        if uploads is not None:
+            allow("WatchUploads", ["sqs:ReceiveMessage", "sqs:DeleteMessage"], [uploads.queue_arn])
         # Metrics have no resources. The condition allows the pipeline's namespace and Amazon MWAA's namespace only.
         allow(
             "PublishMetrics",

@@ -19,6 +19,7 @@ ENDPOINT_SERVICES = {
     "Batch": ec2.InterfaceVpcEndpointAwsService.BATCH,
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
     "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
+    "Events": ec2.InterfaceVpcEndpointAwsService.EVENTBRIDGE,
     "Kms": ec2.InterfaceVpcEndpointAwsService.KMS,
     "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
     "Monitoring": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_MONITORING,

@@ -17,6 +17,7 @@ from .notifications import Notifications
 from .observability import Observability
 from .stack_settings import Settings
 from .storage import Storage
+from .uploads import Uploads
 
 # The CDK feature flags that this stack needs. They are in the code, so that `cdk` and `python app.py` use the same.
 FEATURE_FLAGS = {
@@ -63,6 +64,7 @@ class TranscriptionStack(Stack):
             requirements=project / "requirements.txt",
             staging=staging / "airflow-code",
         )
+        uploads = Uploads(self, "Uploads", audio_bucket=storage.audio) if settings.start_on_upload else None
         airflow = Airflow(
             self,
             "Airflow",
@@ -73,6 +75,7 @@ class TranscriptionStack(Stack):
             code=code,
             transcription=transcription,
             notifications=notifications.topic,
+            uploads=uploads.queue if uploads else None,
             metrics_namespace=metrics_namespace,
             key=key,
         )
@@ -87,7 +90,13 @@ class TranscriptionStack(Stack):
             key=key,
         )
         nag.acknowledge(
-            self, settings=settings, storage=storage, code=code, transcription=transcription, airflow=airflow
+            self,
+            settings=settings,
+            storage=storage,
+            code=code,
+            transcription=transcription,
+            airflow=airflow,
+            uploads=uploads,
         )
         Tags.of(self).add("project", "transcription")
         # The scanning is a setting of the whole registry, which infra/preflight.py changes.

@@ -87,7 +87,7 @@ class Settings:
     # How private subnets reach AWS and, through NAT, the internet.
     # "nat": a NAT gateway, 37 USD a month with its address, plus 0.045 USD/GB. Audio does not pass the NAT gateway,
     # because the S3 gateway endpoint is free. "endpoints": no access to the internet, and one interface endpoint for
-    # each AWS service in use, about 161 USD a month for eleven endpoints in two zones (us-east-1). docs/costs.md
+    # each AWS service in use, about 175 USD a month for twelve endpoints in two zones (us-east-1). docs/costs.md
     # explains the prices.
     egress: str = "nat"
 
@@ -167,6 +167,14 @@ class Settings:
 
     # Schedule of the DAG (cron, UTC). If you want manual runs only, pause the DAG.
     schedule: str = "0 1 * * *"
+
+    # True: a run starts when uploads have come to rest, in addition to the schedule. False: only the schedule and you
+    # start runs.
+    start_on_upload: bool = False
+
+    # Minutes without an upload after which such a run starts, so that a thousand uploads are one run. If uploads never
+    # rest, it starts six times as long after the first one.
+    quiet_minutes: float = 10
 
     # Start of the weekly AWS maintenance (UTC, at :00 or :30). Choose another time than the nightly run's.
     maintenance_window: str = "SUN:12:00"
@@ -320,6 +328,7 @@ class Settings:
             r"(MON|TUE|WED|THU|FRI|SAT|SUN):([01]\d|2[0-3]):(00|30)",
             "a day and a half-hour such as SUN:12:00 (UTC)",
         )
+        self._within("quiet_minutes", 0.1, 60)
         self._within("max_instances", 1, BATCH_ARRAY_LIMIT)
         self._within("max_usd", 0, 1_000_000)
         self._within("usd_per_vcpu_hour", 0, 10)

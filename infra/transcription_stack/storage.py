@@ -40,6 +40,12 @@ class Storage(Construct):
                 *self._kept_for("Transcripts", layout.OUTPUT, settings.keep_transcripts_days),
             ],
         )
+        # So that users can act on each transcript. The CDK's own option would add a Lambda function.
+        element = self.audio.node.default_child
+        assert isinstance(element, s3.CfnBucket)
+        element.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+            event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
+        )
         self.airflow_code = self._bucket(
             "AirflowCode",
             versioned=True,  # Amazon MWAA requires a versioned bucket

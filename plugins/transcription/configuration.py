@@ -28,6 +28,10 @@ class Configuration:
     """Name or ARN of the Batch job definition that runs the worker."""
     schedule: str = "0 1 * * *"
     """When the DAG runs, as a cron expression in UTC."""
+    upload_queue_url: str = ""
+    """SQS queue with a message for each upload, which starts runs between those of the schedule; empty: none."""
+    quiet_minutes: float = 10.0
+    """For how long nothing must have been uploaded before a run starts; for `upload_queue_url`."""
     max_instances_default: int = 20
     """Default of the DAG's param `max_instances`."""
     vcpus_per_child: float = 2.0
@@ -54,6 +58,8 @@ class Configuration:
     """SNS topic that gets each run's summary; empty: none."""
     metrics_namespace: str = ""
     """CloudWatch namespace for the counts of each run; empty: none."""
+    event_source: str = ""
+    """Source of the EventBridge event at each run's end; empty: none."""
 
 
 def option(name: str) -> Any:

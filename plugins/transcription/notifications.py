@@ -1,7 +1,8 @@
-"""Messages and metrics of a run. A failure to send them is logged and does not fail the run."""
+"""Messages, metrics and the event of a run. A failure to send them is logged and does not fail the run."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -50,6 +51,26 @@ def message_of(report: Mapping[str, Any], report_uri: str) -> tuple[str, str]:
     return subject[:100], text
 
 
+def put_event(settings: Configuration, report: Mapping[str, Any], report_uri: str) -> None:
+    """Tell EventBridge's default bus that a run's accounting is done, if a source is set.
+
+    The event has the report's totals; `report` is where it stands.
+    """
+    if not settings.event_source:
+        return
+    names = ("run_id", "plan_id", "batch_job", "children", "estimated_usd", "totals")
+    detail = {"bucket": settings.bucket, "report": report_uri, **{name: report[name] for name in names}}
+    event = {
+        "Source": settings.event_source,
+        "DetailType": deployment.RUN_ENDED_EVENT,
+        "Detail": json.dumps(detail),
+    }
+    answer = _try("events", "put_events", Entries=[event])
+    for failed in answer.get("Entries", ()):
+        if "ErrorCode" in failed:
+            log.warning("EventBridge refuses the event of this run: %s", failed.get("ErrorMessage"))
+
+
 def put_metrics(settings: Configuration, values: Mapping[str, float]) -> None:
     """Publish the figures, if a namespace is set."""
     if settings.metrics_namespace:
@@ -67,8 +88,11 @@ def notify(settings: Configuration, subject: str, text: str) -> None:
         _try("sns", "publish", TopicArn=settings.notification_topic_arn, Subject=subject, Message=text)
 
 
-def _try(service: str, call: str, **arguments: Any) -> None:
+def _try(service: str, call: str, **arguments: Any) -> Mapping[str, Any]:
+    """The service's answer; empty if it refuses, which is logged."""
     try:
-        getattr(boto3.client(service), call)(**arguments)
+        answer: Mapping[str, Any] = getattr(boto3.client(service), call)(**arguments)
     except (ClientError, BotoCoreError) as error:
         log.warning("%s refuses a message of this run: %s", service, error)
+        return {}
+    return answer

@@ -25,6 +25,9 @@ MODELS_FOLDER_VARIABLE = "MODELS_DIR"
 MAX_CHILDREN = 10_000
 """Largest array job: https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html"""
 
+RUN_ENDED_EVENT = "Transcription Run Ended"
+"""Detail type of the EventBridge event at each run's end."""
+
 # CloudWatch metrics that the tasks publish, from which the stack makes alarms and a dashboard.
 METRIC_RUNS = "RunsStarted"
 METRIC_FILES_TRANSCRIBED = "FilesTranscribed"

@@ -32,6 +32,8 @@ LARGE = {
     "airflow_max_workers": 3,
     "airflow_ui": "PUBLIC_AND_PRIVATE",
     "schedule": "30 3 * * 1-5",
+    "start_on_upload": True,
+    "quiet_minutes": 5,
     "nat_gateways": 2,
     "max_vcpus": 400,
     "spot_share": 0,

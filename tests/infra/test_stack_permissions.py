@@ -70,6 +70,7 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
         },
         "<EncryptionKey.Arn>": {"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"},
         "<NotificationsTopic>": {"sns:Publish"},
+        f"{ARN}:events:{HERE}:event-bus/default": {"events:PutEvents"},
         # Actions that AWS offers only for the whole account:
         # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
         "*": {

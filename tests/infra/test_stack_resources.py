@@ -135,8 +135,8 @@ def test_without_nat_there_is_no_internet_access_and_every_service_has_an_endpoi
     interface = [e for e in closed.all("AWS::EC2::VPCEndpoint").values() if e["VpcEndpointType"] == "Interface"]
     services = {e["ServiceName"].removeprefix("com.amazonaws.eu-west-1.") for e in interface}
     assert services == {
-        "airflow.api", "airflow.env", "airflow.ops", "batch", "ecr.api", "ecr.dkr", "kms", "logs", "monitoring",
-        "sns", "sqs",
+        "airflow.api", "airflow.env", "airflow.ops", "batch", "ecr.api", "ecr.dkr", "events", "kms", "logs",
+        "monitoring", "sns", "sqs",
     }  # fmt: skip
     assert all(e["PrivateDnsEnabled"] for e in interface)
     assert "RequirementsS3Path" not in closed.environment()  # PyPI is not reachable
@@ -363,6 +363,7 @@ def test_airflows_configuration_names_bucket_queue_and_job_definition(stack: Ass
         "transcription.metrics_namespace": "Transcription",
         "transcription.schedule": "0 1 * * *",
         "transcription.deadline_hours": "48",
+        "transcription.event_source": "transcription.transcription",
     }
 
 
@@ -374,6 +375,45 @@ def test_the_pipeline_reads_every_configuration_option(stack: Assembly) -> None:
 
 def test_the_dags_schedule_is_that_of_the_setting(large: Assembly) -> None:
     assert large.environment()["AirflowConfigurationOptions"]["transcription.schedule"] == "30 3 * * 1-5"
+
+
+def test_uploads_start_runs_only_if_the_setting_says_so(stack: Assembly, large: Assembly) -> None:
+    assert not stack.all("AWS::SQS::Queue")
+    options = large.environment()["AirflowConfigurationOptions"]
+    assert options["transcription.upload_queue_url"] == "<UploadsQueue>"
+    assert options["transcription.quiet_minutes"] == "5"
+
+
+def test_each_new_object_of_input_and_nothing_else_is_a_message_of_the_queue(large: Assembly) -> None:
+    [rule] = [rule for rule in large.all("AWS::Events::Rule").values() if rule["EventPattern"]["source"] == ["aws.s3"]]
+    assert rule["EventPattern"] == {
+        "source": ["aws.s3"],
+        "detail-type": ["Object Created"],
+        "detail": {"bucket": {"name": ["<StorageAudio>"]}, "object": {"key": [{"prefix": "input/"}]}},
+    }
+    assert [target["Arn"] for target in rule["Targets"]] == ["<UploadsQueue.Arn>"]
+
+
+def test_only_this_rule_may_write_to_the_queue_and_only_airflow_may_read_it(large: Assembly) -> None:
+    policy = large.one("AWS::SQS::QueuePolicy")
+    assert policy["Queues"] == ["<UploadsQueue>"]
+    [allow] = [statement for statement in policy["PolicyDocument"]["Statement"] if statement["Effect"] == "Allow"]
+    assert allow["Principal"] == {"Service": "events.amazonaws.com"}
+    assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": "<UploadsRule.Arn>"}}
+    [ours] = [s for s in large.statements("AirflowRole") if s["Resource"] == "<UploadsQueue.Arn>"]
+    assert set(ours["Action"]) == {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
+
+
+def test_the_bucket_tells_eventbridge_of_its_objects(stack: Assembly) -> None:
+    notifications = stack.resource("StorageAudio")["Properties"]["NotificationConfiguration"]
+    assert notifications == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+
+
+def test_airflow_can_send_events_only_as_its_own_environment(large: Assembly) -> None:
+    [statement] = [s for s in large.statements("AirflowRole") if s["Action"] == "events:PutEvents"]
+    source = large.environment()["AirflowConfigurationOptions"]["transcription.event_source"]
+    assert statement["Condition"] == {"StringEquals": {"events:source": source}}
+    assert source == "transcription.team_b"
 
 
 def test_a_new_revision_of_the_worker_does_not_change_the_airflow_environment(stack: Assembly) -> None:

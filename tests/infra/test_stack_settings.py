@@ -28,6 +28,8 @@ WRONG = [
     ({"attempts": 11}, "attempts = 11: must be between 1 and 10."),
     ({"attempt_timeout_hours": 0}, "attempt_timeout_hours = 0: must be between"),
     ({"stuck_in_queue_hours": 25}, "stuck_in_queue_hours = 25: must be between 0.166667 and 24."),
+    ({"quiet_minutes": 61}, "quiet_minutes = 61: must be between 0.1 and 60."),
+    ({"start_on_upload": 1}, "start_on_upload = 1: expected true or false."),
     ({"max_usd": -1}, "max_usd = -1: must be between 0 and"),
     ({"max_instances": 10_001}, "max_instances = 10001: must be between 1 and 10000."),
     (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,8 @@ from transcription import configuration, notifications
 
 REPORT: dict[str, Any] = {
     "run_id": "manual__1",
+    "plan_id": "0123",
+    "batch_job": "job-1",
     "totals": {
         "files": {"transcribed": 3, "rejected": 1, "replaced": 0, "missing": 0},
         "audio_hours": 1.5,
@@ -49,17 +52,23 @@ def test_the_message_names_replaced_transcripts_and_unplanned_files_with_reasons
     assert reason in text
 
 
-def test_the_figures_and_the_message_reach_cloudwatch_and_sns(aws: Any, configured: Any) -> None:
-    sqs, sns = aws.client("sqs"), aws.client("sns")
+@pytest.fixture
+def queue_arn(aws: Any) -> Iterator[str]:
+    """ARN of a queue for what is sent."""
+    sqs = aws.client("sqs")
+    queue = sqs.create_queue(QueueName="sent")["QueueUrl"]
+    yield sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sqs.delete_queue(QueueUrl=queue)
+
+
+def test_the_figures_and_the_message_reach_cloudwatch_and_sns(aws: Any, configured: Any, queue_arn: str) -> None:
     options = replace(configuration.load(), metrics_namespace="Reporting")  # other tests publish in the deployed one
-    queue = sqs.create_queue(QueueName="reports")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns.subscribe(TopicArn=options.notification_topic_arn, Protocol="sqs", Endpoint=arn)
+    aws.client("sns").subscribe(TopicArn=options.notification_topic_arn, Protocol="sqs", Endpoint=queue_arn)
 
     notifications.put_metrics(options, notifications.metrics_of(REPORT))
     notifications.notify(options, *notifications.message_of(REPORT, "s3://b/report.json"))
 
-    (received,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    (received,) = aws.client("sqs").receive_message(QueueUrl=queue_arn.rpartition(":")[2])["Messages"]
     assert json.loads(received["Body"])["Subject"] == "Transcription done: 3 transcribed, 1 rejected"
     now = datetime.now(UTC)
     sums = aws.client("cloudwatch").get_metric_statistics(
@@ -73,6 +82,45 @@ def test_the_figures_and_the_message_reach_cloudwatch_and_sns(aws: Any, configur
     assert [point["Sum"] for point in sums] == [3]
 
 
+def test_the_event_of_a_runs_end_reaches_a_rule_with_the_totals(aws: Any, configured: Any, queue_arn: str) -> None:
+    options = configuration.load()
+    events = aws.client("events")
+    pattern = {"source": [options.event_source], "detail-type": ["Transcription Run Ended"]}
+    events.put_rule(Name="ends", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="ends", Targets=[{"Id": "queue", "Arn": queue_arn}])
+
+    notifications.put_event(options, REPORT, "s3://b/runs/r/report.json")
+
+    events.remove_targets(Rule="ends", Ids=["queue"])
+    events.delete_rule(Name="ends")
+    (received,) = aws.client("sqs").receive_message(QueueUrl=queue_arn.rpartition(":")[2])["Messages"]
+    event = json.loads(received["Body"])
+    assert event["source"] == "transcription.transcription"
+    assert event["detail"] == {
+        "bucket": options.bucket,
+        "report": "s3://b/runs/r/report.json",
+        "run_id": "manual__1",
+        "plan_id": "0123",
+        "batch_job": "job-1",
+        "children": 2,
+        "estimated_usd": 0.25,
+        "totals": REPORT["totals"],
+    }
+
+
+def test_an_event_that_eventbridge_does_not_take_is_only_logged(
+    configured: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        def put_events(self, **_: Any) -> Any:
+            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "Throttled", "ErrorMessage": "too many events"}]}
+
+    monkeypatch.setattr("boto3.client", lambda *_: Refusing())
+    with caplog.at_level("WARNING"):
+        notifications.put_event(configuration.load(), REPORT, "s3://b/report.json")
+    assert "EventBridge refuses the event of this run: too many events" in caplog.text
+
+
 def test_a_message_that_cannot_be_sent_is_only_logged(configured: Any, caplog: pytest.LogCaptureFixture) -> None:
     options = replace(configuration.load(), notification_topic_arn="arn:aws:sns:us-east-1:123456789012:no-such-topic")
     with caplog.at_level("WARNING"):
@@ -84,4 +132,5 @@ def test_without_a_topic_and_a_namespace_nothing_is_sent(monkeypatch: pytest.Mon
     monkeypatch.setattr("boto3.client", lambda *_: pytest.fail("asked AWS"))
     silent = configuration.Configuration(bucket="b", job_queue="q", job_definition="d")
     notifications.put_metrics(silent, {"FilesTranscribed": 1})
+    notifications.put_event(silent, REPORT, "s3://b/report.json")
     notifications.notify(silent, "subject", "text")

@@ -123,6 +123,8 @@ def running() -> Iterator[Running]:
             sys.executable,
             "-m",
             "local_aws",
+            "--assembly",
+            "build/on_upload",
             "airflow",
             "--home",
             str(HOME),
@@ -153,15 +155,20 @@ def running() -> Iterator[Running]:
         os.killpg(process.pid, 0)
 
 
-def test_a_run_triggered_through_the_uis_api_transcribes_the_upload(running: Running) -> None:
+def test_an_upload_starts_a_run_when_nothing_more_has_come_for_the_quiet_time(running: Running) -> None:
     wait_for(running.is_idle)
-    running.s3.upload_file(str(RECORDING), running.bucket, "input/by hand.wav")
-    wait_for(lambda: running.trigger({"output_formats": ["srt"]}))
-    wait_for(lambda: any(key.endswith("report.json") for key in running.keys("runs/")))
-    text = running.s3.get_object(Bucket=running.bucket, Key="output/by hand")["Body"].read().decode()
+    running.s3.upload_file(str(RECORDING), running.bucket, "input/at once.wav")
+    wait_for(lambda: any(key.endswith("report.json") for key in running.keys("runs/asset_triggered")))
+    text = running.s3.get_object(Bucket=running.bucket, Key="output/at once")["Body"].read().decode()
     assert text.strip() == TEXT
-    assert running.keys("output/") == ["output/by hand", "output/by hand.srt"]
-    assert running.keys("processed/") == ["processed/by hand.wav"]
+    assert running.keys("processed/") == ["processed/at once.wav"]
+
+
+def test_a_run_triggered_through_the_uis_api_has_its_params(running: Running) -> None:
+    wait_for(running.is_idle)
+    wait_for(lambda: running.trigger({"output_formats": ["srt"], "again": True}))
+    wait_for(lambda: any(key.endswith("report.json") for key in running.keys("runs/manual")))
+    assert running.keys("output/") == ["output/at once", "output/at once.srt"]
 
 
 def test_the_form_rejects_params_out_of_range(running: Running) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 DAG = """
-Every night at 01:00 UTC the recordings that wait in the bucket's `input/` become transcripts in `output/`.
+Every night at 01:00 UTC the recordings that wait in the bucket's `input/` become transcripts in `output/`. If the
+deployment has `start_on_upload`, a run also starts when uploads have come to rest.
 
 | task | what it does |
 | --- | --- |

@@ -64,6 +64,7 @@ def _announce(settings: Configuration, found: Mapping[str, Any], report_uri: str
         log.info("%s replaced an earlier one.", counted(replaced, "transcript"))
     if not again:
         notifications.put_metrics(settings, notifications.metrics_of(found))
+        notifications.put_event(settings, found, report_uri)
         notifications.notify(settings, *notifications.message_of(found, report_uri))
 
 
