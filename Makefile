@@ -167,6 +167,11 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 	@$(AIRFLOW) infra/leftovers.py list "$(ASSEMBLY)"
 	@$(CDK) destroy --all
 
+.PHONY: erase
+erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS for good: make erase NAME=calls/a.wav, NAME=calls/
+	@[ -n "$(NAME)" ] || { echo "NAME is missing. Run: make erase NAME=calls/a.wav, or NAME=calls/ for a folder (docs/bucket.md)" >&2; exit 1; }
+	@$(AIRFLOW) infra/erase.py "$(ASSEMBLY)" "$$NAME" $(if $(YES),--yes) $(if $(RECEIPT),--receipt "$(RECEIPT)")
+
 ## Tests and checks
 
 TESTED := build/cdk.out/manifest.json build/on_upload/manifest.json
@@ -230,7 +235,7 @@ fix: .venv/airflow/lock ## Format the code and apply the linter's automatic fixe
 check: setup build/cdk.out/manifest.json audit ## Check lint, types, imports, the template (cfn-lint, cdk-nag), vulnerabilities, links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins dags local_aws infra/deployment_target.py infra/leftovers.py infra/preflight.py requirements benchmark/plan.py tests
+	@$(AIRFLOW) -m mypy plugins dags local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py requirements benchmark/plan.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
 	@.venv/airflow/bin/lint-imports --no-logo

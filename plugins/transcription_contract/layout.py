@@ -17,6 +17,8 @@ ENTRIES = "entries.jsonl"
 PLAN = "plan.json"
 TOTALS = "totals.json"
 MODELS = "models/"
+ERASED = "erased/"
+"""What stands in a report for the key of a recording that was erased. No object has such a key."""
 
 MAX_KEY_BYTES = 1024
 """S3's limit on a key: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import pytest
+
+from local_aws import airflow
+from local_aws.containers import PROJECT
 
 
 @pytest.fixture
@@ -49,3 +54,22 @@ def keys(s3: Any, empty_bucket: str) -> Callable[[str], list[str]]:
 @pytest.fixture
 def read(s3: Any, empty_bucket: str) -> Any:
     return lambda key: s3.get_object(Bucket=empty_bucket, Key=key)["Body"].read()
+
+
+@pytest.fixture(scope="module")
+def variables(aws: Any, stack: Any) -> dict[str, str]:
+    """Environment variables for Airflow's commands, with the rights of the environment's role."""
+    values = airflow.environment(aws, stack, PROJECT / ".local" / "tests")
+    airflow.migrate(values)
+    return values
+
+
+@pytest.fixture
+def run(variables: dict[str, str]) -> Any:
+    """Runs the whole DAG with these params."""
+
+    def run(**params: Any) -> subprocess.CompletedProcess[str]:
+        arguments = airflow.command(["dags", "test", "transcription", "--conf", json.dumps(params)])
+        return subprocess.run(arguments, env=variables, capture_output=True, text=True)
+
+    return run

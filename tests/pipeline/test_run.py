@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import shutil
-import subprocess
 import wave
 from array import array
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from local_aws import airflow, batch, deployment
+from local_aws import batch, deployment
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECORDINGS = PROJECT / "tests" / "recordings"
@@ -41,22 +40,6 @@ def stereo(left: str, right: str) -> bytes:
         written.setparams((2, 2, RATE, 0, "NONE", ""))
         written.writeframes(frames.tobytes())
     return file.getvalue()
-
-
-@pytest.fixture(scope="module")
-def variables(aws: Any, stack: Any) -> dict[str, str]:
-    values = airflow.environment(aws, stack, PROJECT / ".local" / "tests")
-    airflow.migrate(values)
-    return values
-
-
-@pytest.fixture
-def run(variables: dict[str, str]) -> Any:
-    def run(**params: Any) -> subprocess.CompletedProcess[str]:
-        arguments = airflow.command(["dags", "test", "transcription", "--conf", json.dumps(params)])
-        return subprocess.run(arguments, env=variables, capture_output=True, text=True)
-
-    return run
 
 
 @pytest.fixture
