@@ -133,6 +133,24 @@ def test_what_does_not_say_whose_it_is_stays_and_is_named(put: Any, keys: Any, e
     assert keys() == ["output/a"]
 
 
+def test_the_names_of_deleted_objects_are_erased_too(
+    s3: Any, put: Any, empty_bucket: str, traces: Traces, erased: Any
+) -> None:
+    for key in ("input/a.wav", "output/a.wav", "output/a.wav.srt"):
+        put(key, b"x", recording=recording_id("a.wav"))
+        s3.delete_object(Bucket=empty_bucket, Key=key)
+    erased("a.wav")
+    assert traces("a.wav") == []
+
+
+def test_the_receipt_says_so_if_something_is_still_there(
+    put: Any, erased: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("processed/a.wav", SPEECH)
+    monkeypatch.setattr(erase.Eraser, "_delete", lambda *_: None)
+    assert not erased("a.wav")["complete"]
+
+
 def test_a_recording_in_the_plan_of_a_run_is_not_erased(put: Any, keys: Any, read: Any, erased: Any) -> None:
     etag = put("input/a.wav", SPEECH)
     recording = Recording("input/a.wav", etag, len(SPEECH), datetime.now(UTC), False)
