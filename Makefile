@@ -13,20 +13,22 @@ INFRA := .venv/infra/bin/python
 WORKER := .venv/worker/bin/python
 UV := $(shell command -v uv || echo .venv/uv/bin/uv)
 
+ENGINES := $(patsubst worker_image/engines/%/requirements.lock,.venv/engine-environments/%/lock,$(wildcard worker_image/engines/*/requirements.lock))
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-## Environments: one per lock file, made again when the lock file changes. The worker's folder tflite has a second lock file
+## Environments: one per lock file, made again when the lock file changes. Each engine has one of its own
 
 .PHONY: setup
-setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock ## Make the three Python environments
+setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock $(ENGINES) ## Make the Python environments of Airflow, the stack, the worker and its engines
 
 .venv/uv/bin/uv: requirements/uv.lock
 	@sh requirements/fetch-uv.sh
 
 # Compile bytecode, as pip does. Otherwise processes that must not write bytecode (benchmarks) compile libraries each time.
-.venv/airflow/lock .venv/worker/lock .venv/bench/lock: export UV_COMPILE_BYTECODE := 1
+.venv/airflow/lock .venv/worker/lock .venv/bench/lock $(ENGINES): export UV_COMPILE_BYTECODE := 1
 # These environments also have an editable install of the project's packages, built with the packages of build.lock.
 PROJECT_IN := airflow infra worker bench
 $(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
@@ -34,8 +36,10 @@ $(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
 	$(call environment,airflow,3.12,$<)
 .venv/infra/lock: requirements/infra.lock | $(UV)
 	$(call environment,infra,3.12,$<)
-.venv/worker/lock: requirements/worker.lock worker_image/requirements-tflite.lock | $(UV)
-	$(call environment,worker,3.9,$<,worker_image/requirements-tflite.lock)
+.venv/worker/lock: requirements/worker.lock | $(UV)
+	$(call environment,worker,3.9,$<)
+.venv/engine-environments/%/lock: worker_image/engines/%/requirements.lock | $(UV)
+	$(call environment,engine-environments/$*,3.9,$<)
 .venv/bench/lock: requirements/bench.lock | $(UV)
 	$(call environment,bench,3.9,$<)
 .venv/peers/lock: requirements/peers.lock | $(UV)
@@ -66,18 +70,18 @@ $(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
 		{ tail -5 build.log >&2; echo "KenLM did not compile. The full log is .venv/kenlm/build.log" >&2; exit 1; }
 
 # The packages of the worker's image, as files for the test of its Dockerfile.
-.venv/wheels/lock: worker_image/requirements.lock worker_image/requirements-tflite.lock .venv/worker/lock
+.venv/wheels/lock: worker_image/requirements.lock $(wildcard worker_image/engines/*/requirements.lock) .venv/worker/lock
 	@echo "Downloading the packages of the worker's image"
 	@rm -rf $(@D)
-	@$(WORKER) -m pip download -qq --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
-		--dest $(@D) -r $< -r $(word 2,$^)
+	@for lock in $(filter worker_image/%,$^); do \
+		$(WORKER) -m pip download -qq --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
+			--dest $(@D) -r $$lock || exit 1; done
 	@cp $< $@
 
 define environment
 	@echo "Making the environment .venv/$(1) (Python $(2))"
 	@$(UV) venv --quiet --clear --no-project --python $(2) .venv/$(1)
 	@$(UV) pip sync --quiet --require-hashes --python .venv/$(1)/bin/python $(3)
-	$(if $(4),@$(UV) pip sync --quiet --require-hashes --python .venv/$(1)/bin/python --target .venv/$(1)/tflite $(4))
 	$(if $(filter $(1),$(PROJECT_IN)),@$(UV) pip install --quiet --no-deps --python .venv/$(1)/bin/python \
 		--build-constraint requirements/build.lock --editable .)
 	@cp $(3) $@
@@ -257,7 +261,8 @@ lock: | $(UV) ## Resolve the .in files to new lock files
 	$(LOCK) --python-version 3.9 --no-deps requirements/bench.in -o requirements/bench.lock
 	$(LOCK) --python-version 3.12 requirements/peers.in -o requirements/peers.lock
 	$(LOCK) --python-version 3.12 requirements/audit.in -o requirements/audit.lock
-	$(LOCK) --python-version 3.9 --no-deps worker_image/requirements-tflite.in -o worker_image/requirements-tflite.lock
+	for engine in worker_image/engines/*/requirements.in; do \
+		$(LOCK) --python-version 3.9 $$engine -o $${engine%.in}.lock || exit 1; done
 	$(LOCK) --python-version 3.7 requirements/fine-tuning.in -o requirements/fine-tuning.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm-build.in -o requirements/kenlm-build.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm.in -o requirements/kenlm.lock

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import wave
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from transcriber.engine import EngineSpec, load_engine
+from transcriber.engine_programs import PROGRAMS, EngineSpec, engine_for
 from transcriber.model_file import model_kind
+from transcriber.pool import Engines
 from transcriber.samples import Samples
-from transcription_contract.run_options import TranscriptionOptions
 
 from .dataset import Clip
 from .word_errors import word_error_rate
@@ -32,25 +31,31 @@ class Evaluation:
 def evaluate(model: Path, scorer: Path | None, clips: Sequence[Clip]) -> Evaluation:
     """Transcribe the clips and measure the word error rate.
 
-    Uses a new process, because a process can load only one of DeepSpeech's runtimes.
-
     Raises:
         ConfigError: the engine cannot load the model or the scorer.
     """
-    spec = EngineSpec(str(model), model_kind(model), str(scorer) if scorer else None, TranscriptionOptions())
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _silence) as process:
-        texts = process.submit(_transcribe, spec, [clip.wav for clip in clips]).result()
+    spec = EngineSpec(engine_for(model_kind(model), PROGRAMS), model.resolve(), scorer, {}, readings=1)
+    with _silenced():
+        started = Engines(spec, 1)
+    with started as engines:
+        rate = engines.facts().sample_rate
+        answers = [engines.transcribe(_samples(clip.wav), rate) for clip in clips]
+        texts = [" ".join(word.text for word in answer.result().words) for answer in answers]
     return Evaluation(word_error_rate([(clip.text, text) for clip, text in zip(clips, texts)]), texts)
 
 
-def _silence() -> None:
-    """Discard stderr: the runtimes print a banner there. They report errors as exceptions."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def _transcribe(spec: EngineSpec, wavs: Sequence[Path]) -> list[str]:
-    engine = load_engine(spec)
-    return [" ".join(word.text for word in engine.transcribe(_samples(wav)).words) for wav in wavs]
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Discard stderr of processes that start meanwhile: engines print a banner there. They report errors as answers."""
+    before = os.dup(2)
+    discard = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(discard, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(discard)
 
 
 def _samples(path: Path) -> Samples:

@@ -21,6 +21,7 @@ ARRAY_INDEX_VARIABLE = "AWS_BATCH_JOB_ARRAY_INDEX"
 MODEL_VARIABLE = "MODEL"
 SCORER_VARIABLE = "SCORER"
 MODELS_FOLDER_VARIABLE = "MODELS_DIR"
+ENGINES_FOLDER_VARIABLE = "ENGINES_DIR"
 
 MAX_CHILDREN = 10_000
 """Largest array job: https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html"""

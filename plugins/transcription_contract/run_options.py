@@ -336,6 +336,11 @@ class TranscriptionOptions:
         """The options that the worker needs, by name, as plain JSON values."""
         return {option.name: getattr(self, option.name) for option in options(TranscriptionOptions)}
 
+    def changed(self) -> dict[str, Any]:
+        """The options of `to_json` that differ from their default."""
+        defaults = TranscriptionOptions().to_json()
+        return {name: value for name, value in self.to_json().items() if value != defaults[name]}
+
 
 @dataclass(frozen=True)
 class RunOptions(TranscriptionOptions):

@@ -56,7 +56,7 @@ def _packages_of_the_worker() -> Iterator[None]:
 
 
 with _packages_of_the_worker():
-    from transcriber import decoder, engine, failures, pool, samples, worker
+    from transcriber import decoder, engine_programs, failures, recognition, samples, worker
     from transcriber import log as worker_log
 
 from tests.task_context import task_context  # noqa: E402
@@ -203,18 +203,18 @@ class _Decoder:
 class _Engines:
     """Replaces the engine processes."""
 
-    def __init__(self, spec: engine.EngineSpec, width: int) -> None:
+    def __init__(self, spec: engine_programs.EngineSpec, width: int) -> None:
         model = Path(spec.model).read_bytes()[8:].split(b" ")[0].decode()
-        self._settings_words = [f"b{spec.options.beam_width or 0}", model]
+        self._settings_words = [f"b{spec.options.get('beam_width', 0)}", model]
 
-    def facts(self) -> pool.EngineFacts:
-        return pool.EngineFacts("deepspeech-tflite 0.9.3", 16_000)
+    def facts(self) -> engine_programs.EngineFacts:
+        return engine_programs.EngineFacts("deepspeech-tflite", "0.9.3", 16_000, 30.0, 1, frozenset({"beam_width"}))
 
-    def transcribe(self, samples: bytes, sample_rate: int) -> Future[pool.TimedRecognition]:
+    def transcribe(self, samples: bytes, sample_rate: int) -> Future[recognition.Recognition]:
         texts = [*samples.decode().split(), *self._settings_words]
-        words = [engine.Word(text, 0.1 * at, 0.1 * at + 0.1) for at, text in enumerate(texts)]
-        future: Future[pool.TimedRecognition] = Future()
-        future.set_result(pool.TimedRecognition(engine.Recognition(words, -1.0), 0.0))
+        words = [recognition.Word(text, 0.1 * at, 0.1 * at + 0.1) for at, text in enumerate(texts)]
+        future: Future[recognition.Recognition] = Future()
+        future.set_result(recognition.Recognition(words, -1.0))
         return future
 
     def __enter__(self) -> _Engines:

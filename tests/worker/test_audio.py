@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -18,10 +19,9 @@ from tests.worker.harness import ROOT, SHORT, TEXTS, recording
 from tests.worker.sounds import RATE, encoded, speech, stereo, wav
 from transcriber import audio
 from transcriber.audio import Audio
-from transcriber.engine import Engine, EngineSpec, load_engine
+from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineSpec, engine_for
 from transcriber.failures import Rejected
 from transcription_contract.model_files import ModelKind
-from transcription_contract.run_options import TranscriptionOptions
 
 MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
 TEXT = "after the tone say your temporary message and then press the pound key"
@@ -49,29 +49,33 @@ def rejection(content: bytes) -> Rejected:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return load_engine(EngineSpec(f"{MODEL}.tflite", ModelKind.TFLITE, f"{MODEL}.scorer", TranscriptionOptions()))
+def engine() -> Iterator[EngineProcess]:
+    program = engine_for(ModelKind.TFLITE, PROGRAMS)
+    engine = EngineProcess(EngineSpec(program, MODEL.with_suffix(".tflite"), MODEL.with_suffix(".scorer"), {}, 1))
+    yield engine
+    engine.stop()
 
 
-def recognised(engine: Engine, samples: np.ndarray) -> str:
-    return " ".join(word.text for word in engine.transcribe(samples).words)
+def recognised(engine: EngineProcess, samples: np.ndarray) -> str:
+    [found] = engine.recognise([samples], limit=60)
+    return " ".join(word.text for word in found.words)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_same_recording_has_the_same_words_in_every_encoding(form: str, engine: Engine) -> None:
+def test_the_same_recording_has_the_same_words_in_every_encoding(form: str, engine: EngineProcess) -> None:
     container, codec, rate, layout = FORMATS[form]
     content = encoded(speech(), container, codec, rate, layout, bit_rate=64_000 if form == "wma" else None)
     assert_decodes_to_the_recording(content, engine)
 
 
-def assert_decodes_to_the_recording(content: bytes, engine: Engine) -> None:
+def assert_decodes_to_the_recording(content: bytes, engine: EngineProcess) -> None:
     samples = decoded(content)
     assert recognised(engine, samples) == TEXT
     assert len(samples) / RATE == pytest.approx(5.5, abs=0.15), "encoders may add only a moment at both ends"
 
 
 @pytest.mark.parametrize("name", ["vm-rec-temp.gsm", "vm-rec-temp-wav49.wav"])
-def test_gsm_recordings_of_telephone_systems_are_decoded(name: str, engine: Engine) -> None:
+def test_gsm_recordings_of_telephone_systems_are_decoded(name: str, engine: EngineProcess) -> None:
     """sox 14.4.2 encoded the files, because PyAV's wheel has no GSM encoder."""
     assert_decodes_to_the_recording((Path(__file__).parent / "gsm" / name).read_bytes(), engine)
 
@@ -83,7 +87,7 @@ def test_separate_channels_are_decoded_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize("form", ["wav-mulaw-8k-stereo", "mp3", "m4a", "wma", "ogg-vorbis", "mov-alac"])
-def test_each_separate_channel_has_its_words_in_every_encoding(form: str, engine: Engine) -> None:
+def test_each_separate_channel_has_its_words_in_every_encoding(form: str, engine: EngineProcess) -> None:
     container, codec, rate, layout = FORMATS[form]
     both = stereo(speech(), speech("vm-leavemsg.wav"))
     content = encoded(both, container, codec, rate, layout, bit_rate=192_000 if form == "wma" else None)
@@ -116,7 +120,7 @@ def test_a_recording_with_too_many_channels_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("matroska", "libopus")])
-def test_the_audio_of_a_video_is_transcribed(container: str, codec: str, engine: Engine) -> None:
+def test_the_audio_of_a_video_is_transcribed(container: str, codec: str, engine: EngineProcess) -> None:
     assert recognised(engine, decoded(encoded(speech(), container, codec, 48000, picture=True))) == TEXT
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,18 +21,21 @@ from tests.worker.sounds import RATE, encoded, speech, wav
 from transcriber import decoder as decoding
 from transcriber.cpus import available_cpus
 from transcriber.decoder import Decoder
-from transcriber.engine import READINGS, EngineSpec, load_engine, words_of
+from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineSpec, engine_for
 from transcriber.failures import ConfigError, RecordingFailed, Rejected
 from transcriber.model_loading import File, Model
 from transcriber.pool import Engines
-from transcriber.worker import engine_spec
+from transcriber.process import children
+from transcriber.recognition import Recognition
+from transcriber.worker import READINGS, engine_spec
 from transcription_contract.model_files import ModelKind
 from transcription_contract.run_options import TranscriptionOptions
 
 MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
-SPEC = EngineSpec(f"{MODEL}.tflite", ModelKind.TFLITE, f"{MODEL}.scorer", TranscriptionOptions())
+TFLITE = engine_for(ModelKind.TFLITE, PROGRAMS)
+SPEC = EngineSpec(TFLITE, MODEL.with_suffix(".tflite"), MODEL.with_suffix(".scorer"), {}, READINGS)
 # Without a scorer an engine works long enough on a piece for a test to kill it.
-SLOW = EngineSpec(f"{MODEL}.tflite", ModelKind.TFLITE, None, TranscriptionOptions())
+SLOW = replace(SPEC, scorer=None)
 TEXT = "after the tone say your temporary message and then press the pound key"
 
 
@@ -44,7 +47,17 @@ def engine() -> Iterator[Engines]:
 
 
 def text(answer: object) -> str:
-    return " ".join(word.text for word in answer.result(60).recognition.words)  # type: ignore[attr-defined]
+    return " ".join(word.text for word in answer.result(60).words)  # type: ignore[attr-defined]
+
+
+def recognised(spec: EngineSpec, samples: np.ndarray) -> Recognition:
+    """What an engine of its own recognises in a piece."""
+    engine = EngineProcess(spec)
+    try:
+        [found] = engine.recognise([samples], limit=60)
+    finally:
+        engine.stop()
+    return found
 
 
 def signal_while_busy(pid: int, signum: signal.Signals) -> None:
@@ -66,7 +79,7 @@ def only_child(but: int = 0) -> int:
     """Wait until the engine's process has loaded its model. Return its id."""
     deadline = time.monotonic() + 20
     while True:
-        pids = [child.pid for child in multiprocessing.active_children() if child.pid not in (None, but)]
+        pids = [child.pid for child in children() if child.pid not in (None, but)]
         if pids:
             return int(pids[0])
         assert time.monotonic() < deadline
@@ -109,7 +122,7 @@ def test_killing_an_idle_engine_uses_no_attempt(busy: bool, killed: int) -> None
         time.sleep(1)  # both have loaded their models
         work = [engines.transcribe(np.tile(speech(), 4), RATE)] if busy else []
         time.sleep(0.2)
-        idle_first = sorted((child.pid for child in multiprocessing.active_children() if child.pid), key=_cpu)
+        idle_first = sorted((child.pid for child in children() if child.pid), key=_cpu)
         for pid in idle_first[:killed]:
             os.kill(pid, signal.SIGKILL)
         work += [engines.transcribe(speech(), RATE) for _ in range(4)]
@@ -121,7 +134,7 @@ def test_engines_end_at_once_also_during_work() -> None:
         answers = [engines.transcribe(np.tile(speech(), 40), RATE) for _ in range(4)]
         engines.facts()
     assert all(answer.done() for answer in answers)
-    assert multiprocessing.active_children() == []
+    assert children() == []
 
 
 def test_the_error_of_an_engine_killed_while_it_loads_names_the_memory() -> None:
@@ -152,17 +165,17 @@ def test_one_process_transcribes_many_pieces_with_one_model(capfd: pytest.Captur
 
 @pytest.mark.parametrize("samples", [0, 1, 100, 511, 512])
 def test_audio_shorter_than_one_window_gives_no_words(samples: int) -> None:
-    assert load_engine(SPEC).transcribe(speech()[:samples]).words == []
+    assert recognised(SPEC, speech()[:samples]).words == []
 
 
 @pytest.mark.parametrize(("formats", "readings"), [(("srt", "vtt"), 1), (("srt", "json"), READINGS)])
 def test_the_engine_computes_alternatives_only_for_the_json(formats: tuple[str, ...], readings: int) -> None:
     model = Model(File("m", Path(f"{MODEL}.tflite"), ""), ModelKind.TFLITE, None, None)
-    assert engine_spec(model, TranscriptionOptions(output_formats=formats)).readings == readings
+    assert engine_spec(model, TranscriptionOptions(output_formats=formats), PROGRAMS).readings == readings
 
 
 def test_a_result_without_alternatives_has_the_same_words_and_no_margins() -> None:
-    several, one = (load_engine(replace(SPEC, readings=count)).transcribe(speech()) for count in (READINGS, 1))
+    several, one = (recognised(replace(SPEC, readings=count), speech()) for count in (READINGS, 1))
     assert all(word.margin is not None for word in several.words)
     assert one.words == [word._replace(margin=None) for word in several.words]
     assert one.alternatives == []
@@ -186,13 +199,16 @@ def test_the_error_names_the_damaged_model_or_scorer_and_the_problem(
         path.write_bytes(content[:2000] if kind is ModelKind.TFLITE else content[:-4000] + content[-100:])
     if scorer:
         (tmp_path / "scorer").write_bytes(MODEL.with_suffix(".scorer").read_bytes()[:2000])
-    spec = EngineSpec(str(path), kind, str(tmp_path / "scorer") if scorer else None, TranscriptionOptions())
+    spec = EngineSpec(engine_for(kind, PROGRAMS), path, tmp_path / "scorer" if scorer else None, {}, 1)
     with Engines(spec, 1) as engines, pytest.raises(ConfigError) as caught:
         engines.facts()
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_word_ends_at_the_next_space_or_soon_after_its_last_letter() -> None:
+def test_a_word_ends_at_the_next_space_or_soon_after_its_last_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PROGRAMS))
+    words_of = runpy.run_path(str(PROGRAMS / "deepspeech" / "program.py"))["words_of"]
+
     class Token:
         def __init__(self, text: str, start_time: float) -> None:
             self.text, self.start_time = text, start_time
@@ -213,7 +229,7 @@ def test_a_word_ends_at_the_next_space_or_soon_after_its_last_letter() -> None:
     ("start", "loaded"),
     [
         ("import transcriber.worker", {"transcriber.worker", "boto3", "transcriber.pool"}),
-        # A spawned process first imports the main module, then the modules of the engine or the decoder.
+        # A spawned process first imports the main module, then the decoder's modules.
         ("import runpy; runpy.run_module('transcriber', run_name='__mp_main__')", set()),
         ("import transcriber.pool, transcriber.decoder", {"transcriber.pool"}),
     ],

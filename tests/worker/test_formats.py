@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tests.worker.fuzzing import bounded
 from transcriber.captions import LINE_CHARACTERS, LINES, READ_CHARACTERS, captions
-from transcriber.engine import Word
 from transcriber.formats import render
 from transcriber.log import log
+from transcriber.recognition import Word
 from transcriber.transcript import Segment, Transcript
 
 

@@ -18,12 +18,13 @@ from tests.worker.sounds import RATE, encoded, speech, stereo, wav
 from transcriber import pool, storage
 from transcriber.decoder import Decoder
 from transcriber.delivery import Delivery
-from transcriber.engine import Recognition, Word
+from transcriber.engine_programs import EngineFacts
 from transcriber.environment import read_environment
 from transcriber.model_loading import find_model
 from transcriber.pipeline import Pipeline
-from transcriber.pool import EngineFacts, Engines, TimedRecognition
+from transcriber.pool import Engines
 from transcriber.provenance import Provenance
+from transcriber.recognition import Recognition, Word
 from transcriber.worker import engine_spec
 from transcription_contract import manifest
 from transcription_contract.run_options import TranscriptionOptions
@@ -269,12 +270,12 @@ class ParallelEngines:
         pass
 
     def prepared(self) -> EngineFacts:
-        return EngineFacts("none", RATE)
+        return EngineFacts("none", "0", RATE, 30.0, 1, frozenset())
 
-    def call(self, *_: object, limit: float) -> TimedRecognition:
+    def recognise(self, pieces: object, limit: float) -> list[Recognition]:
         assert limit > 0
         self.both.wait()
-        return TimedRecognition(Recognition([Word("word", 0.1, 0.4)], 0.0, []), 0.1)
+        return [Recognition([Word("word", 0.1, 0.4)], 0.0, [], 0.1)]
 
     def stop(self) -> None:
         pass
@@ -283,7 +284,7 @@ class ParallelEngines:
 def test_two_engines_transcribe_the_two_channels_of_a_call_in_parallel(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "IsolatedProcess", ParallelEngines)
+    monkeypatch.setattr(pool, "EngineProcess", ParallelEngines)
     line = bucket.put("call.wav", wav(stereo(speech("vm-leavemsg.wav"), speech("vm-tocallnum.wav")), channels=2))
     environment = read_environment(bucket.environment())
     options = TranscriptionOptions(channels="separate")
@@ -292,10 +293,10 @@ def test_two_engines_transcribe_the_two_channels_of_a_call_in_parallel(
     provenance = Provenance(environment.manifest_prefix, "none", model, options)
     bucket.plan(line)
     _, recordings = manifest.read(bucket.read(environment.manifest_key).splitlines())
-    with Decoder() as decoder, Engines(engine_spec(model, options), 2) as engines:
+    with Decoder() as decoder, Engines(engine_spec(model, options, environment.engines_dir), 2) as engines:
         pipeline = Pipeline(
             bucket=place, delivery=Delivery(place, provenance), decoder=decoder, engines=engines,
-            sample_rate=RATE, separate=True, width=2, scratch=tmp_path,
+            sample_rate=RATE, longest_seconds=30.0, separate=True, at_once=2, scratch=tmp_path,
         )  # fmt: skip
         assert pipeline.transcribe(recordings, 1) == 0
     assert bucket.text("output/call") == "Channel 1: word\nChannel 2: word"

@@ -15,10 +15,10 @@ from tests.worker.harness import TEXTS, Bucket, recording
 from tests.worker.proxy import Call, Proxy, Reset, proxied
 from transcriber import storage
 from transcriber.delivery import Delivery, Outcome
-from transcriber.engine import Word
 from transcriber.failures import RecordingFailed
 from transcriber.model_loading import File, Model
 from transcriber.provenance import Provenance
+from transcriber.recognition import Word
 from transcriber.transcript import Segment, Transcript
 from transcription_contract.manifest import Recording
 from transcription_contract.model_files import ModelKind

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .engine import Word
+from .recognition import Word
 from .transcript import Turn
 
 LINE_CHARACTERS = 42

@@ -22,7 +22,7 @@ from transcription_contract.results import ErrorCode
 
 from .failures import NOT_AUDIO, RecordingFailed, Rejected
 from .process import IsolatedProcess, ProcessDied, ProcessHangs
-from .samples import Piece
+from .samples import MAX_SECONDS, Piece
 
 if TYPE_CHECKING:
     from .audio import Audio
@@ -32,6 +32,18 @@ PIECES_SECONDS = 120  # maximum of audio per answer
 ANSWER_SECONDS = 10.0  # maximum time for an answer, which may have only the position
 LIMIT_SECONDS = 300.0  # maximum for an answer, and for answers without progress
 MEMORY_BYTES = 3 << 30  # of address space
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a file is decoded."""
+
+    sample_rate: int
+    """Hz."""
+    separate: bool
+    """Whether its channels are kept apart."""
+    longest_seconds: float
+    """Maximum of a piece."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +65,16 @@ class Decoder:
         self._process = IsolatedProcess(_prepare)
         self._tokens = itertools.count()
 
-    def open(self, source: Source, sample_rate: int, separate: bool = False) -> DecodingSession:
-        """Decode a file to samples of that rate (Hz), piece by piece, its channels mixed or separate."""
-        return DecodingSession(self._process, next(self._tokens), source, sample_rate, separate)
+    def open(
+        self, source: Source, sample_rate: int, separate: bool = False, longest_seconds: float = MAX_SECONDS
+    ) -> DecodingSession:
+        """Decode a file to samples of that rate (Hz), its channels mixed or separate.
+
+        Args:
+            longest_seconds: Maximum of a piece for the engine.
+        """
+        form = Form(sample_rate, separate, longest_seconds)
+        return DecodingSession(self._process, next(self._tokens), source, form)
 
     def __enter__(self) -> Decoder:
         return self
@@ -69,14 +88,11 @@ class Decoder:
 class DecodingSession:
     """A file that the decoding process decodes step by step."""
 
-    def __init__(
-        self, process: IsolatedProcess[None], token: int, source: Source, sample_rate: int, separate: bool
-    ) -> None:
+    def __init__(self, process: IsolatedProcess[None], token: int, source: Source, form: Form) -> None:
         self._process = process
         self._token = token
         self._source = source
-        self._rate = sample_rate
-        self._separate = separate
+        self._form = form
         self._is_open = False  # in the process
         self._had = 0  # pieces
         self._failures = 0
@@ -95,7 +111,7 @@ class DecodingSession:
             try:
                 source = None if self._is_open else self._source
                 decoded = self._process.call(
-                    _next_pieces, self._token, source, self._rate, self._separate, self._had, limit=LIMIT_SECONDS
+                    _next_pieces, self._token, source, self._form, self._had, limit=LIMIT_SECONDS
                 )
                 self._check_progress(decoded)
             except _Unknown:  # another file crashed the process
@@ -155,19 +171,19 @@ def _prepare() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
-def _next_pieces(token: int, source: Source | None, sample_rate: int, separate: bool, skip: int) -> DecodedPieces:
+def _next_pieces(token: int, source: Source | None, form: Form, skip: int) -> DecodedPieces:
     from .audio import Audio
     from .pieces import cut
 
     started = time.monotonic()
     if source is not None:
-        audio = Audio(_content(source), sample_rate, separate)
-        _files[token] = _Open(audio, cut(audio.chunks(), sample_rate), skip)
+        audio = Audio(_content(source), form.sample_rate, form.separate)
+        _files[token] = _Open(audio, cut(audio.chunks(), form.sample_rate, form.longest_seconds), skip)
     if token not in _files:
         raise _Unknown
     file = _files[token]
     try:
-        pieces, last = _some(file, sample_rate, started + ANSWER_SECONDS)
+        pieces, last = _some(file, form.sample_rate, started + ANSWER_SECONDS)
     except MemoryError:
         _forget(token)
         raise Rejected(ErrorCode.UNDECODABLE, NOT_AUDIO, "it needs more memory than any recording should") from None
@@ -186,7 +202,7 @@ def _some(file: _Open, sample_rate: int, deadline: float) -> tuple[list[Piece], 
     for pieces in file.steps:
         some += pieces[file.skip :]
         file.skip = max(0, file.skip - len(pieces))
-        if sum(len(piece.samples) for piece in some) >= (PIECES_SECONDS - 30) * sample_rate:
+        if sum(len(piece.samples) for piece in some) >= (PIECES_SECONDS - MAX_SECONDS) * sample_rate:
             return some, False
         if time.monotonic() >= deadline:
             return some, False

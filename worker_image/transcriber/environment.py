@@ -23,6 +23,7 @@ class Environment:
     model: str  # a name of models.toml, a path, or s3://bucket/key
     scorer: str | None  # the same, or "none"; None: the model's own
     models_dir: Path
+    engines_dir: Path
 
     @property
     def manifest_key(self) -> str:
@@ -42,6 +43,7 @@ def read_environment(environment: Mapping[str, str]) -> Environment:
         index=_index(given),
         model=_required(given, deployment.MODEL_VARIABLE, "a model of models.toml, a path or s3://bucket/key"),
         scorer=given.get(deployment.SCORER_VARIABLE),
+        engines_dir=Path(given.get(deployment.ENGINES_FOLDER_VARIABLE, Path(__file__).parent.parent / "engines")),
         models_dir=Path(given.get(deployment.MODELS_FOLDER_VARIABLE, Path(__file__).parent.parent / "models")),
     )
 

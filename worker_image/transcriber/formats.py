@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from .captions import Caption, captions
-from .engine import Word
+from .recognition import Word
 from .transcript import Segment, Transcript
 
 SCHEMA = 2

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import webrtcvad  # type: ignore[import-untyped]
 
-from .samples import Piece, Samples
+from .samples import MAX_SECONDS, Piece, Samples
 
 Flags = npt.NDArray[np.bool_]  # one per frame
 
-MAX_SECONDS = 30.0  # maximum of a piece; a shorter recording is one piece
 MIN_SECONDS = 10.0  # minimum of a piece before a pause
 FRAME_SECONDS = 0.03  # the detector accepts 10, 20 or 30 ms
 PAUSE_SECONDS = 0.3  # a shorter pause can be part of a word
@@ -29,18 +28,25 @@ DETECTOR_RATES = (8000, 16000, 32000, 48000)
 DETECTOR_MODE = 2  # 0 classifies most as speech, 3 least
 
 
-def cut(chunks: Iterator[Samples], sample_rate: int) -> Iterator[list[Piece]]:
-    """Cut a stream of int16 samples of shape (n, channels) into pieces of at most MAX_SECONDS, in order per channel.
+def cut(chunks: Iterator[Samples], sample_rate: int, longest_seconds: float = MAX_SECONDS) -> Iterator[list[Piece]]:
+    """Cut a stream of int16 samples of shape (n, channels) into pieces, in order per channel.
 
     Yields, for each chunk and channel, the pieces that are complete with it, often none, and at the end the rest.
 
     A channel that is no longer than that is one piece, as it is. Of a longer one everything is in exactly
     one piece, except the inside of long silences. A channel that starts later or ends earlier is silent there.
+
+    Args:
+        chunks: The samples.
+        sample_rate: In Hz.
+        longest_seconds: Maximum of a piece, at least 1.5 times MIN_SECONDS. A shorter recording is one piece.
     """
     windows: list[_Window] = []
     length = 0
     for chunk in chunks:
-        windows += [_Window(sample_rate, number + 1, length) for number in range(len(windows), chunk.shape[1])]
+        windows += [
+            _Window(sample_rate, number + 1, length, longest_seconds) for number in range(len(windows), chunk.shape[1])
+        ]
         length += len(chunk)
         for number, window in enumerate(windows):
             window.add(chunk[:, number] if number < chunk.shape[1] else np.zeros(len(chunk), np.int16))
@@ -54,10 +60,12 @@ class _Window:
 
     Args:
         first: where the channel starts, counted in samples from the start of the recording.
+        longest_seconds: as `cut`.
     """
 
-    def __init__(self, sample_rate: int, channel: int, first: int) -> None:
+    def __init__(self, sample_rate: int, channel: int, first: int, longest_seconds: float) -> None:
         self._rate = sample_rate
+        self._longest = longest_seconds
         self._channel = channel
         self._long = False
         self._frame = int(sample_rate * FRAME_SECONDS)
@@ -79,7 +87,7 @@ class _Window:
 
     def full_pieces(self) -> Iterator[Piece]:
         """Cut off the pieces that are complete."""
-        while self._seconds > MAX_SECONDS:
+        while self._seconds > self._longest:
             self._long = True
             yield from self._take(last=False)
 
@@ -97,7 +105,7 @@ class _Window:
             last: nothing follows what is in the window.
         """
         self._look_at_new_frames()
-        limit = _frames(MAX_SECONDS)
+        limit = _frames(self._longest)
         kept = _frames(KEPT_SILENCE_SECONDS)
         pause = self._pause[:limit]
         quiet = pause & (self._loudness[:limit] < QUIET_RMS)
@@ -113,7 +121,7 @@ class _Window:
         silences = _runs(quiet, _frames(LONG_SILENCE_SECONDS))
         if silences:
             return (silences[0][0] + _frames(KEPT_SILENCE_SECONDS)) * self._frame
-        if self._seconds <= MAX_SECONDS:
+        if self._seconds <= self._longest:
             return self._length
         earliest = _frames(MIN_SECONDS)
         pauses = _runs(pause[earliest:], _frames(PAUSE_SECONDS))

@@ -61,8 +61,9 @@ class Pipeline:
 
     Args:
         sample_rate: of the engines, in Hz.
+        longest_seconds: maximum of a piece for the engines.
         separate: transcribe each channel by itself.
-        width: number of engines.
+        at_once: number of pieces that all engines together work on.
         scratch: folder for large files.
     """
 
@@ -74,8 +75,9 @@ class Pipeline:
         decoder: Decoder,
         engines: Engines,
         sample_rate: int,
+        longest_seconds: float,
         separate: bool,
-        width: int,
+        at_once: int,
         scratch: Path,
     ) -> None:
         self._bucket = bucket
@@ -83,9 +85,10 @@ class Pipeline:
         self._decoder = decoder
         self._engines = engines
         self._rate = sample_rate
+        self._longest = longest_seconds
         self._separate = separate
         self._scratch = scratch
-        self._pieces = threading.Semaphore(2 * width + 2)  # in the engines or next in their queue
+        self._pieces = threading.Semaphore(2 * at_once + 2)  # in the engines or next in their queue
         self._deliveries = threading.Semaphore(DELIVERIES)
 
     def transcribe(self, recordings: Iterable[Recording], total: int) -> ExitCode:
@@ -143,7 +146,7 @@ class Pipeline:
         if recording.source_size <= MEMORY_BYTES:
             memory = io.BytesIO()
             source.download(memory)
-            decoding = self._decoder.open(memory.getvalue(), self._rate, self._separate)
+            decoding = self._decoder.open(memory.getvalue(), self._rate, self._separate, self._longest)
             return Fetched(decoding, decoding.next_pieces())
         space = shutil.disk_usage(self._scratch).total
         if recording.source_size > space:
@@ -153,7 +156,7 @@ class Pipeline:
         try:
             with scratch_space(), os.fdopen(number, "wb") as file:
                 source.download(file)
-            decoding = self._decoder.open(name, self._rate, self._separate)
+            decoding = self._decoder.open(name, self._rate, self._separate, self._longest)
             return Fetched(decoding, decoding.next_pieces(), Path(name))
         except BaseException:
             Path(name).unlink()

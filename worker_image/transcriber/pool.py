@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import signal
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from queue import SimpleQueue
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Thread
 from types import TracebackType
 
 from transcription_contract.results import ErrorCode
 
-from .engine import Engine, EngineSpec, Recognition, load_engine
-from .failures import ConfigError, RecordingFailed, Rejected
-from .process import IsolatedProcess, ProcessDied, ProcessHangs
+from .engine_programs import EngineFacts, EngineProcess, EngineSpec
+from .failures import ConfigError, RecordingFailed, Rejected, TemporaryError
+from .process import ProcessDied, ProcessHangs
+from .recognition import Recognition
 from .samples import Samples
 
 # An engine that takes longer for a piece hangs. Even the slowest one on a busy machine needs far less.
@@ -22,16 +25,15 @@ LIMIT_PER_SECOND = 30.0
 ATTEMPTS = 2  # per piece, if an engine crashes or hangs
 
 
-@dataclass(frozen=True)
-class EngineFacts:
-    runtime: str
-    sample_rate: int  # Hz
+@dataclass
+class _Asked:
+    """A piece that waits for an engine."""
 
-
-@dataclass(frozen=True)
-class TimedRecognition:
-    recognition: Recognition
-    compute_seconds: float  # CPU time of the engine's process
+    samples: Samples
+    seconds: float
+    answer: Future[Recognition] = field(default_factory=Future)
+    failures: int = 0
+    """How often an engine crashed or hung at it."""
 
 
 class Engines:
@@ -42,11 +44,16 @@ class Engines:
     """
 
     def __init__(self, spec: EngineSpec, count: int) -> None:
-        self._engines = [IsolatedProcess(_load, spec) for _ in range(count)]
-        self._idle: SimpleQueue[IsolatedProcess[EngineFacts]] = SimpleQueue()
-        self._threads = ThreadPoolExecutor(count, "engine")  # one thread per engine waits for its answers
-        self._starts = [self._threads.submit(self._await, engine) for engine in self._engines]
+        self._waiting: SimpleQueue[_Asked | None] = SimpleQueue()
         self._loaded = f"model {spec.model}" + (f" and scorer {spec.scorer}" if spec.scorer else "")
+        self._first: Future[EngineFacts] = Future()
+        self._engines = [EngineProcess(spec) for _ in range(count)]
+        # One thread per engine waits for its answers.
+        self._threads = [
+            Thread(target=self._run, args=(number,), name=f"engine-{number}", daemon=True) for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def facts(self) -> EngineFacts:
         """Wait until the first engine is loaded.
@@ -55,7 +62,7 @@ class Engines:
             ConfigError: model or scorer cannot be used.
         """
         try:
-            return self._starts[0].result()
+            return self._first.result()
         except ProcessDied as error:
             if error.exitcode == -signal.SIGKILL:
                 why = "is killed, most likely because memory runs out. Give the container more"
@@ -63,32 +70,63 @@ class Engines:
                 why = "crashes: a file is damaged"
             raise ConfigError(f"The engine that loads {self._loaded} {why}") from error
 
-    def transcribe(self, samples: Samples, sample_rate: int) -> Future[TimedRecognition]:
+    def transcribe(self, samples: Samples, sample_rate: int) -> Future[Recognition]:
         """Recognise one piece in the background: int16 mono samples of shape (n,).
 
         The result raises Rejected if engines crash or hang at it twice, RecordingFailed if the system kills them.
         """
-        return self._threads.submit(self._transcribe, samples, len(samples) / sample_rate)
+        asked = _Asked(samples, len(samples) / sample_rate)
+        self._waiting.put(asked)
+        return asked.answer
 
-    def _await(self, engine: IsolatedProcess[EngineFacts]) -> EngineFacts:
+    def _run(self, number: int) -> None:
+        """Give an engine pieces, as many at once as it takes, until the engines end."""
+        engine, at_once = self._engines[number], 1
         try:
-            return engine.prepared()
-        finally:
-            self._idle.put(engine)
+            facts = engine.prepared()
+        except Exception as error:
+            if number == 0:
+                self._first.set_exception(error)
+        else:
+            at_once = facts.pieces
+            if number == 0:
+                self._first.set_result(facts)
+        while True:
+            some = self._next(at_once)
+            if not some:
+                return
+            self._recognise(engine, some)
 
-    def _transcribe(self, samples: Samples, seconds: float) -> TimedRecognition:
-        engine = self._idle.get()
-        attempt = 0
+    def _next(self, at_once: int) -> list[_Asked]:
+        """Wait for a piece, and take what else waits already. Nothing if the engines end."""
+        some: list[_Asked] = []
+        with suppress(Empty):
+            while len(some) < at_once:
+                asked = self._waiting.get(block=not some)
+                if asked is None:
+                    self._waiting.put(None)  # for the other threads
+                    break
+                some.append(asked)
+        return some
+
+    def _recognise(self, engine: EngineProcess, some: Sequence[_Asked]) -> None:
+        """Answer the pieces. After a failure each is tried alone, so that only the one to blame is rejected."""
+        limit = LIMIT_SECONDS + LIMIT_PER_SECOND * sum(asked.seconds for asked in some)
         try:
-            while True:
-                attempt += 1
-                try:
-                    return engine.call(_transcribe, samples, limit=LIMIT_SECONDS + LIMIT_PER_SECOND * seconds)
-                except (ProcessDied, ProcessHangs) as error:
-                    if attempt == ATTEMPTS:
-                        raise _meaning(error) from error
-        finally:
-            self._idle.put(engine)
+            recognitions = engine.recognise([asked.samples for asked in some], limit)
+        except (ProcessDied, ProcessHangs) as error:
+            for asked in some:
+                asked.failures += 1
+                if len(some) == 1 and asked.failures == ATTEMPTS:
+                    asked.answer.set_exception(_meaning(error))
+                else:
+                    self._recognise(engine, [asked])
+        except BaseException as error:
+            for asked in some:
+                asked.answer.set_exception(error)
+        else:
+            for asked, recognition in zip(some, recognitions):
+                asked.answer.set_result(recognition)
 
     def __enter__(self) -> Engines:
         return self
@@ -98,7 +136,14 @@ class Engines:
     ) -> None:
         for engine in self._engines:
             engine.stop()
-        self._threads.shutdown(cancel_futures=True)
+        self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+        with suppress(Empty):
+            while True:
+                asked = self._waiting.get_nowait()
+                if asked:
+                    asked.answer.set_exception(TemporaryError("The worker is stopping"))
 
 
 def _meaning(error: ProcessDied | ProcessHangs) -> Exception:
@@ -115,20 +160,3 @@ def _meaning(error: ProcessDied | ProcessHangs) -> Exception:
         "The speech engine crashes on this recording. Convert it to a 16 kHz mono WAV and upload it again.",
         f"the engine's process ended with {error.exitcode}",
     )
-
-
-# The code below runs in the engine processes.
-
-_engine: Engine
-
-
-def _load(spec: EngineSpec) -> EngineFacts:
-    global _engine
-    _engine = load_engine(spec)
-    return EngineFacts(_engine.runtime, _engine.sample_rate)
-
-
-def _transcribe(samples: Samples) -> TimedRecognition:
-    started = time.process_time()
-    recognition = _engine.transcribe(samples)
-    return TimedRecognition(recognition, time.process_time() - started)

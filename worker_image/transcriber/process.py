@@ -12,14 +12,15 @@ import pickle
 import signal
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .failures import ProcessLimitError, TemporaryError
 
-# Spawned, never forked: an engine that was used hangs in a fork.
+# Spawned, never forked: the worker has threads.
 _SPAWN = multiprocessing.get_context("spawn")
 # Starting a process reaps those that have ended: another thread that waits for one would miss its exit code.
 _LIFE_AND_DEATH = threading.RLock()
@@ -42,21 +43,79 @@ class ProcessHangs(Exception):
     """The process did not answer in time, and was killed."""
 
 
-class IsolatedProcess(Generic[Prepared]):
-    """A process that answers calls from any thread.
+class Child(Protocol):
+    """A running process, as `multiprocessing.Process`."""
 
-    Args:
-        prepare: the function that it calls first, with the arguments; both must be picklable.
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def exitcode(self) -> int | None: ...
+
+    def kill(self) -> None: ...
+
+    def join(self, timeout: float | None = None) -> None: ...
+
+
+class Channel(Protocol):
+    """The messages between this process and the other one, as `multiprocessing.connection.Connection`.
+
+    EOFError and OSError mean that the other process has ended.
     """
 
-    def __init__(self, prepare: Callable[..., Prepared], *arguments: object) -> None:
-        self._prepare = (prepare, arguments)
+    def send(self, request: Any) -> None: ...
+
+    def recv(self) -> Any: ...
+
+    def poll(self, timeout: float) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the other process answers: to its start, and to each request after anything that says that it begins."""
+
+    value: Any = None
+    error: Exception | None = None
+    trace: str = ""
+    """Of the error, in the process."""
+
+    def open(self) -> Any:
+        """The value. Raises the error instead if there is one."""
+        if self.error:
+            raise self.error from RuntimeError(f"in another process:\n{self.trace}")
+        return self.value
+
+
+_children: set[Child] = set()
+
+
+def children() -> list[Child]:
+    """The processes that were started and have not been seen to end."""
+    return list(_children)
+
+
+def kill_all() -> None:
+    """Kill every process, without waiting for anything."""
+    for child in children():
+        child.kill()
+
+
+class SupervisedProcess(ABC, Generic[Prepared]):
+    """A process that answers requests from any thread. A subclass says how to start it and what the messages are."""
+
+    def __init__(self) -> None:
         self._turn = threading.Lock()
         self._stopped = False
         self._start()
 
+    @abstractmethod
+    def _launch(self) -> tuple[Child, Channel]:
+        """Start the process, which prepares itself and then sends a reply."""
+
     def prepared(self) -> Prepared:
-        """Wait until it is prepared, and return what `prepare` did.
+        """Wait until it is prepared, and return what its first reply has.
 
         Raises:
             ProcessDied: it died of it.
@@ -71,22 +130,22 @@ class IsolatedProcess(Generic[Prepared]):
         answer: Prepared = reply.open()
         return answer
 
-    def call(self, function: Callable[..., Answer], *arguments: object, limit: float) -> Answer:
-        """Call a function in the process.
+    def ask(self, request: Any, limit: float) -> Any:
+        """Send a request and return what the reply has.
 
-        If the process died while it was idle, a new one takes the call.
+        If the process died while it was idle, a new one takes the request.
 
         Args:
-            limit: seconds for the function; waiting for other calls and for the preparation does not count.
+            request: As the channel sends it.
+            limit: Seconds for the answer; waiting for other calls and for the preparation does not count.
 
         Raises:
-            ProcessDied: it died at this call.
+            ProcessDied: it died at this request.
             ProcessHangs: it did not answer in time.
             TemporaryError: it cannot be started.
             ProcessLimitError: the container may have no more processes.
-            Exception: what the function, or the preparation, raised.
+            Exception: what the reply, or the preparation's, says.
         """
-        request = (function, arguments)
         with self._turn:
             try:
                 reply = self._ask(request, limit)
@@ -95,8 +154,7 @@ class IsolatedProcess(Generic[Prepared]):
                     reply = self._ask(request, limit)
                 except _DiedIdle as error:
                     raise TemporaryError("A process was killed twice before it could begin") from error
-        answer: Answer = reply.open()
-        return answer
+        return reply.open()
 
     def stop(self) -> None:
         """Kill the process and start no other: every other call raises TemporaryError."""
@@ -104,54 +162,55 @@ class IsolatedProcess(Generic[Prepared]):
             self._stopped = True
             self._process.kill()
             self._process.join()
+            _children.discard(self._process)
 
     def _start(self) -> None:
         with _LIFE_AND_DEATH:
             if self._stopped:
                 raise TemporaryError("The worker is stopping")
             try:
-                connection, others_end = _SPAWN.Pipe()
-                with others_end:  # closed here, so that this end learns of the process's death
-                    process = _SPAWN.Process(target=_serve, args=(others_end, *self._prepare), daemon=True)
-                    process.start()
+                process, channel = self._launch()
             except BlockingIOError as error:  # EAGAIN of fork
                 raise ProcessLimitError from error
             except OSError as error:
                 raise TemporaryError(f"No process can be started: {error}") from error
-            self._connection, self._process, self._alive = connection, process, True
-            self._first: _Reply | None = None  # its preparation's
+            _children.add(process)
+            self._channel, self._process, self._alive = channel, process, True
+            self._first: Reply | None = None  # its preparation's
 
     def _end(self, grace: float = 0) -> int:
         """Kill it, unless it ends by itself within so many seconds, and return its exit code."""
         with _LIFE_AND_DEATH:
             self._alive = False
-            self._connection.close()
+            self._channel.close()
             self._process.join(grace)
             self._process.kill()
             self._process.join()
+            _children.discard(self._process)
             return self._process.exitcode or 0
 
-    def _ready(self) -> _Reply:
+    def _ready(self) -> Reply:
         if not self._alive:
             self._start()
         if self._first is None:
-            if not self._connection.poll(START_SECONDS):
+            if not self._channel.poll(START_SECONDS):
                 self._end()
                 raise TemporaryError(f"A process is not ready within {START_SECONDS:g} s")
-            self._first = self._connection.recv()
+            self._first = self._channel.recv()
         return self._first
 
-    def _ask(self, request: object, limit: float) -> _Reply:
+    def _ask(self, request: Any, limit: float) -> Reply:
         begun = False
         try:
             reply = self._ready()
             if reply.error:
                 return reply
-            self._connection.send(request)
-            begun = self._connection.recv()
-            if not self._connection.poll(limit):
+            self._channel.send(request)
+            self._channel.recv()
+            begun = True
+            if not self._channel.poll(limit):
                 raise ProcessHangs(f"no answer within {limit:g} s")
-            answer: _Reply = self._connection.recv()
+            answer: Reply = self._channel.recv()
         except (EOFError, OSError) as error:
             exitcode = self._end(GRACE_SECONDS)
             raise (ProcessDied(exitcode) if begun else _DiedIdle()) from error
@@ -165,16 +224,28 @@ class _DiedIdle(Exception):
     """The process died before it began with the call."""
 
 
-@dataclass(frozen=True)
-class _Reply:
-    value: Any = None
-    error: Exception | None = None
-    trace: str = ""  # of the error, in the process
+class IsolatedProcess(SupervisedProcess[Prepared]):
+    """A process of this program that calls functions.
 
-    def open(self) -> Any:
-        if self.error:
-            raise self.error from RuntimeError(f"in another process:\n{self.trace}")
-        return self.value
+    Args:
+        prepare: the function that it calls first, with the arguments; both must be picklable.
+    """
+
+    def __init__(self, prepare: Callable[..., Prepared], *arguments: object) -> None:
+        self._prepare = (prepare, arguments)
+        super().__init__()
+
+    def call(self, function: Callable[..., Answer], *arguments: object, limit: float) -> Answer:
+        """Call a function in the process. Raises what it raises, and what `ask` does."""
+        answer: Answer = self.ask((function, arguments), limit)
+        return answer
+
+    def _launch(self) -> tuple[Child, Channel]:
+        connection, others_end = _SPAWN.Pipe()
+        with others_end:  # closed here, so that this end learns of the process's death
+            process = _SPAWN.Process(target=_serve, args=(others_end, *self._prepare), daemon=True)
+            process.start()
+        return process, connection
 
 
 # What follows runs in the process.
@@ -193,11 +264,11 @@ def _serve(connection: Connection, prepare: Callable[..., object], arguments: tu
         connection.send(_called(function, arguments))
 
 
-def _called(function: Callable[..., object], arguments: tuple[object, ...]) -> _Reply:
+def _called(function: Callable[..., object], arguments: tuple[object, ...]) -> Reply:
     try:
-        return _Reply(function(*arguments))
+        return Reply(function(*arguments))
     except Exception as error:
-        return _Reply(error=_portable(error), trace=traceback.format_exc())
+        return Reply(error=_portable(error), trace=traceback.format_exc())
 
 
 def _portable(error: Exception) -> Exception:

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from transcription_contract.manifest import Recording
 from transcription_contract.results import ErrorCode
 
-from .engine import Word
 from .failures import Rejected
-from .pool import TimedRecognition
+from .recognition import Recognition, Word
 from .transcript import Segment, Transcript
 
 NO_SPEECH = "No speech was recognised in this recording. Check that it has sound, and that its language is the model's."
@@ -26,7 +25,7 @@ class PendingPiece:
     end: float
     channel: int | None
     """Counted from 1. None means all channels, mixed."""
-    answer: Future[TimedRecognition]
+    answer: Future[Recognition]
 
     @property
     def is_recognised(self) -> bool:
@@ -79,9 +78,8 @@ class RecordingInProgress:
 
     def _collect_answer(self) -> None:
         piece = self.pending.popleft()
-        answer = piece.answer.result()
-        self.compute_seconds += answer.compute_seconds
-        found = answer.recognition
+        found = piece.answer.result()
+        self.compute_seconds += found.compute_seconds
         if found.words:
             words = [
                 Word(sys.intern(word.text), piece.start + word.start, piece.start + word.end, word.margin)

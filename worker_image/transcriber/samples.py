@@ -10,6 +10,9 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.int16]
 """Samples of shape (n,) for one channel or (n, channels) for several. Full scale is ±32768."""
 
+MAX_SECONDS = 30.0
+"""Maximum of a piece, unless the engine says otherwise."""
+
 
 @dataclass(frozen=True)
 class Piece:

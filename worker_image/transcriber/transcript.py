@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from .engine import Reading, Word
+from .recognition import Reading, Word
 
 TURN_PAUSE_SECONDS = 0.5  # a longer pause may end a speaker's turn
 

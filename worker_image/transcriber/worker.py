@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import traceback
@@ -18,19 +17,22 @@ from . import signals
 from .cpus import available_cpus
 from .decoder import Decoder
 from .delivery import Delivery
-from .engine import READINGS, EngineSpec
+from .engine_programs import EngineFacts, EngineSpec, engine_for
 from .environment import Environment, read_environment
 from .failures import ConfigError, Gone, ProcessLimitError, TemporaryError, Terminated, WorkerError
 from .log import log
 from .model_loading import Model, find_model, usable_options
 from .pipeline import Pipeline
 from .pool import Engines
+from .process import kill_all
 from .provenance import Provenance
 from .stderr_log import StderrLog
 from .storage import Bucket, scratch_folder, scratch_space
 
 # 30 seconds of speech take at least so many bytes in common encodings.
 PIECE_BYTES = 48_000
+READINGS = 20  # for margins and alternatives; 1% of the engine's time
+WORKER_OPTIONS = frozenset({"output_formats", "channels"})  # which no engine needs to know
 UNEXPECTED = 1  # the exit code of a bug, as Python's own
 
 
@@ -45,8 +47,10 @@ def main() -> int:
             model = find_model(environment, bucket, scratch)
             options = usable_options(work.header.options, model)
             width = min(available_cpus(), work.pieces)
-            with Engines(engine_spec(model, options), width) as engines:
+            spec = engine_spec(model, options, environment.engines_dir)
+            with Engines(spec, width) as engines:
                 facts = engines.facts()
+                check_options(spec, facts)
                 log("started", transcriber=__version__, manifest=environment.manifest_key, files=work.recordings,
                     engines=width, engine=facts.runtime, sample_rate=facts.sample_rate,
                     model=model.model, scorer=model.scorer)  # fmt: skip
@@ -56,8 +60,9 @@ def main() -> int:
                     decoder=decoder,
                     engines=engines,
                     sample_rate=facts.sample_rate,
+                    longest_seconds=facts.longest_seconds,
                     separate=options.channels == "separate",
-                    width=width,
+                    at_once=width * facts.pieces,
                     scratch=scratch,
                 )
                 file.seek(0)
@@ -111,16 +116,24 @@ def with_model_of(header: Header, environment: Environment) -> Environment:
     return replace(environment, scorer=scorer or environment.scorer)
 
 
-def engine_spec(model: Model, options: TranscriptionOptions) -> EngineSpec:
-    scorer = str(model.scorer.path) if model.scorer else None
+def engine_spec(model: Model, options: TranscriptionOptions, engines_dir: Path) -> EngineSpec:
+    """What the model's engine is started with. Raises ConfigError if this image has no engine for the model."""
+    scorer = model.scorer.path if model.scorer else None
+    given = {name: value for name, value in options.changed().items() if name not in WORKER_OPTIONS}
     readings = READINGS if "json" in options.output_formats else 1
-    return EngineSpec(str(model.model.path), model.kind, scorer, options, readings)
+    return EngineSpec(engine_for(model.kind, engines_dir), model.model.path, scorer, given, readings)
+
+
+def check_options(spec: EngineSpec, facts: EngineFacts) -> None:
+    """Raise ConfigError if the run has an option that the engine does not honour."""
+    ignored = sorted(set(spec.options) - facts.options)
+    if ignored:
+        raise ConfigError(f"The engine {facts.name} has no {' and no '.join(ignored)}. Run it without")
 
 
 def leave(code: int, stderr: StderrLog) -> None:
     """End at once with all engines, without waiting for threads that wait for S3."""
-    for process in multiprocessing.active_children():
-        process.kill()
+    kill_all()
     stderr.close()
     sys.stdout.flush()
     os._exit(code)

@@ -51,13 +51,17 @@ def failing(function: Callable[..., Any], fault: dict[str, Any], is_target: Call
 
 
 def install(fault: dict[str, Any]) -> None:
-    from transcriber import decoder, pool
-
     size = fault["size"]
     if fault["function"] == "engine":
-        target_samples = (size - WAV_HEADER) // 2
-        pool._transcribe = failing(pool._transcribe, fault, lambda samples: len(samples) == target_samples)
+        try:
+            import engine_protocol
+        except ImportError:  # no engine's process
+            return
+        samples = (size - WAV_HEADER) // 2
+        engine_protocol._answer = failing(engine_protocol._answer, fault, lambda _, pieces: samples in map(len, pieces))
     else:
+        from transcriber import decoder
+
         decoder._next_pieces = failing(
             decoder._next_pieces, fault, lambda token, source, *_: isinstance(source, bytes) and len(source) == size
         )
