@@ -37,7 +37,7 @@ $(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
 .venv/infra/lock: requirements/infra.lock | $(UV)
 	$(call environment,infra,3.12,$<)
 .venv/worker/lock: requirements/worker.lock | $(UV)
-	$(call environment,worker,3.9,$<)
+	$(call environment,worker,3.12,$<)
 .venv/engine-environments/%/lock: worker_image/engines/%/requirements.lock | $(UV)
 	$(call environment,engine-environments/$*,3.9,$<)
 .venv/bench/lock: requirements/bench.lock | $(UV)
@@ -266,5 +266,5 @@ lock: | $(UV) ## Resolve the .in files to new lock files
 	$(LOCK) --python-version 3.7 requirements/fine-tuning.in -o requirements/fine-tuning.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm-build.in -o requirements/kenlm-build.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm.in -o requirements/kenlm.lock
-	$(LOCK) --python-version 3.9 worker_image/requirements.in -o worker_image/requirements.lock
-	$(LOCK) --python-version 3.9 --constraint worker_image/requirements.lock requirements/worker.in -o requirements/worker.lock
+	$(LOCK) --python-version 3.12 worker_image/requirements.in -o worker_image/requirements.lock
+	$(LOCK) --python-version 3.12 --constraint worker_image/requirements.lock requirements/worker.in -o requirements/worker.lock

@@ -184,7 +184,9 @@ def start(effort: Effort) -> None:
                 },
             )
             firsts = {way: [run.first for run in runs] for way, runs in found.items()}
-            over = statistics.median(worker - bare for worker, bare in zip(firsts["worker"], firsts["bare"]))
+            over = statistics.median(
+                worker - bare for worker, bare in zip(firsts["worker"], firsts["bare"], strict=True)
+            )
             bare, worker = (statistics.median(firsts[way]) for way in ("bare", "worker"))
             rows.append((name, f"{bare:.2f}", f"{worker:.2f}", f"{over:.2f}", "≤ 1.5"))
             facts[name] = firsts
@@ -280,7 +282,7 @@ def _long(part: str, models: list[tuple[str, Model, list[float]]], rounds: int) 
             rounds, {what: functools.partial(_repeated, model, base, count) for what, count in times.items()}
         )
         short = next(iter(times))
-        for (what, count), length in zip(times.items(), minutes):
+        for (what, count), length in zip(times.items(), minutes, strict=True):
             seconds = count * base.seconds
             spent = statistics.median(map(cpu, found[what]))
             text = " ".join([base.text] * count)
@@ -396,7 +398,7 @@ def described(form: str) -> str:
 
 
 def stamp(what: str, rounds: int) -> str:
-    date = datetime.datetime.now(datetime.timezone.utc).date()
+    date = datetime.datetime.now(datetime.UTC).date()
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("deepspeech", "numpy"))
     return f"{what}; median of {rounds} round{'s' * (rounds > 1)}. {date}, {machine()}, {versions}.\n\n"
 

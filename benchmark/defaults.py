@@ -44,12 +44,12 @@ def beams(model: Any, job: dict[str, Any], known: bool) -> list[dict[str, Any]]:
             transcripts = [model.stt(clip.samples) for clip in clips]
             spent += time.process_time() - started
             seconds += sum(clip.seconds for clip in clips)
-            errors[name] = word_error_rate((clip.text, text) for clip, text in zip(clips, transcripts))
+            errors[name] = word_error_rate((clip.text, text) for clip, text in zip(clips, transcripts, strict=True))
             texts[beam] += transcripts
         rows.append({"beam": beam, "rtf": spent / seconds, "errors": errors if known else {}})
     widest = texts[500]
     for row in rows:
-        row["same"] = sum(a == b for a, b in zip(texts[row["beam"]], widest)) / len(widest)
+        row["same"] = sum(a == b for a, b in zip(texts[row["beam"]], widest, strict=True)) / len(widest)
     return sorted(rows, key=itemgetter("beam"))
 
 

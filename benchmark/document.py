@@ -47,7 +47,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def machine() -> str:
     """The CPUs, and the share that other programs used since this program's start: their load distorts wall times."""
     found = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    busy, total, own = (now - before for now, before in zip(_cpu_seconds(), _AT_START))
+    busy, total, own = (now - before for now, before in zip(_cpu_seconds(), _AT_START, strict=True))
     others = max(0.0, busy - own) / max(total, 1e-9)
     return (
         f"{len(found)} CPUs ({found[0] if found else platform.machine()}), {others:.0%} of them taken by other programs"

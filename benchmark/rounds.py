@@ -12,7 +12,7 @@ Rounds = dict[str, list[Outcome]]
 Item = TypeVar("Item")
 
 
-def turned(items: Iterable[Item], number: int) -> list[Item]:
+def turned[Item](items: Iterable[Item], number: int) -> list[Item]:
     """The items, reversed in every second round, so that a change of the machine's speed affects all equally."""
     return list(items)[:: 1 if number % 2 == 0 else -1]
 
@@ -37,12 +37,12 @@ def in_turns(rounds: int, named: dict[str, Callable[[], Outcome]]) -> Rounds:
 
 def medians(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Combine the rows of all rounds: each row has its median cost. The words are the same in all rounds."""
-    return [{**same[0], "rtf": statistics.median(row["rtf"] for row in same)} for same in zip(*rounds)]
+    return [{**same[0], "rtf": statistics.median(row["rtf"] for row in same)} for same in zip(*rounds, strict=True)]
 
 
 def paired(found: Rounds, first: str, second: str, what: Callable[[Outcome], float]) -> float:
     """The median over the rounds of the ratio `first` / `second` within a round."""
-    return statistics.median(what(a) / what(b) for a, b in zip(found[first], found[second]))
+    return statistics.median(what(a) / what(b) for a, b in zip(found[first], found[second], strict=True))
 
 
 def speed_up(found: Rounds, fast: str, slow: str) -> float:

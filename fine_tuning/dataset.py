@@ -12,6 +12,7 @@ import wave
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,7 @@ def unfit_length(clip: Clip, step: float = 0.02) -> str:
 
     CTC assigns at most one letter to each window of `step` seconds. It needs an extra window between two equal letters.
     """
-    letters = len(clip.text) + sum(a == b for a, b in zip(clip.text, clip.text[1:]))
+    letters = len(clip.text) + sum(a == b for a, b in pairwise(clip.text))
     if clip.seconds < letters * step:
         return f"{clip.seconds:.1f} s are too short for its {len(clip.text)} letters. Is it the right text?"
     if clip.seconds > MAX_SECONDS:

@@ -41,7 +41,7 @@ def evaluate(model: Path, scorer: Path | None, clips: Sequence[Clip]) -> Evaluat
         rate = engines.facts().sample_rate
         answers = [engines.transcribe(_samples(clip.wav), rate) for clip in clips]
         texts = [" ".join(word.text for word in answer.result().words) for answer in answers]
-    return Evaluation(word_error_rate([(clip.text, text) for clip, text in zip(clips, texts)]), texts)
+    return Evaluation(word_error_rate([(clip.text, text) for clip, text in zip(clips, texts, strict=True)]), texts)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 from urllib.parse import quote
 
@@ -71,7 +71,7 @@ ERROR_SCHEMA = 2
 """Version of the error document in `failed/`."""
 
 
-class ErrorCode(str, Enum):
+class ErrorCode(StrEnum):
     """Why a recording has no transcript."""
 
     EMPTY = "empty"

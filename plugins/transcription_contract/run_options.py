@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from . import layout
@@ -76,7 +76,7 @@ class Moment:
             moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1] in "zZ" else text)
         except ValueError:
             raise _NotAllowed from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).isoformat()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 @dataclass(frozen=True)
@@ -446,7 +446,7 @@ def _described(field: dataclasses.Field[Any]) -> Option:
     return Option(name=field.name, default=default, **field.metadata)
 
 
-def parse(of: type[Options], given: Mapping[str, Any]) -> Options:
+def parse[Options: "TranscriptionOptions"](of: type[Options], given: Mapping[str, Any]) -> Options:
     """Check options by name and make the typed object.
 
     Args:

@@ -140,7 +140,7 @@ def test_recordings_become_mono_wav_with_the_models_sample_rate_and_are_listed_f
     with (tmp_path / "train.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
     assert [row["transcript"] for row in rows] == ["press zero for help", "yes"]
-    for row, seconds in zip(rows, (1.71, 1.0)):
+    for row, seconds in zip(rows, (1.71, 1.0), strict=True):
         with wave.open(row["wav_filename"]) as wav:
             assert (wav.getnchannels(), wav.getsampwidth(), wav.getframerate()) == (1, 2, 16000)
             assert wav.getnframes() / 16000 == pytest.approx(seconds, abs=0.02)

@@ -25,9 +25,7 @@ FORMATS = {
     "aac": ("adts", "aac", 16000, "mono"),
     "flac": ("flac", "flac", 44100, "stereo"),
     "ogg-opus": ("ogg", "libopus", 48000, "mono"),
-    "ogg-vorbis": ("ogg", "libvorbis", 44100, "stereo"),
     "webm": ("webm", "libopus", 48000, "mono"),
-    "amr": ("amr", "libopencore_amrnb", 8000, "mono"),
     "aiff": ("aiff", "pcm_s16be", 44100, "stereo"),
     "wma": ("asf", "wmav2", 44100, "stereo"),
     "3gp": ("3gp", "aac", 16000, "mono"),
@@ -50,9 +48,6 @@ FORMATS = {
     "wav-double": ("wav", "pcm_f64le", 16000, "mono"),
     "wav-g722": ("wav", "g722", 16000, "mono"),
     "wav-ima-adpcm": ("wav", "adpcm_ima_wav", 16000, "mono"),
-    "speex-narrowband": ("ogg", "libspeex", 8000, "mono"),
-    "speex-wideband": ("ogg", "libspeex", 16000, "mono"),
-    "speex-ultra-wideband-stereo": ("ogg", "libspeex", 32000, "stereo"),
 }
 
 

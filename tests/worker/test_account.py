@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
@@ -14,7 +14,7 @@ from transcription_contract.manifest import Recording
 
 def started(account: Account, number: int) -> list[Recording]:
     """Recordings that the child has started."""
-    uploaded = datetime(2026, 11, 20, tzinfo=timezone.utc)
+    uploaded = datetime(2026, 11, 20, tzinfo=UTC)
     recordings = [Recording(f"input/{index}.wav", "etag", 7, uploaded, False) for index in range(number)]
     for recording in recordings:
         account.started(recording)
@@ -33,7 +33,7 @@ def test_a_child_gives_up_after_several_failures_of_the_bucket_in_a_row() -> Non
 def test_a_failure_of_one_recording_ends_the_row() -> None:
     account = Account(9)
     failures = [TemporaryError("")] * (GIVE_UP_AFTER - 1) + [RecordingFailed("killed"), TemporaryError("")]
-    for recording, failure in zip(started(account, len(failures)), failures):
+    for recording, failure in zip(started(account, len(failures)), failures, strict=True):
         account.failed(recording, failure, "")
     account.give_up_if_hopeless()
 

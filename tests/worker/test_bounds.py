@@ -13,7 +13,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import Future
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from transcriber.samples import Piece
 from transcriber.transcript import Transcript
 from transcription_contract.manifest import Recording
 
-RECORDING = Recording("input/a.wav", "b", 1, datetime(2026, 11, 20, tzinfo=timezone.utc), False)
+RECORDING = Recording("input/a.wav", "b", 1, datetime(2026, 11, 20, tzinfo=UTC), False)
 
 MEBI = 1 << 20
 
@@ -245,7 +245,7 @@ def test_recordings_are_transcribed_in_the_order_of_the_manifest(bucket: Bucket,
     proxy, address = fault
     names = ["small", "larger", "tiny"]
     contents = [speech(SHORT), np.tile(speech(SHORT), 3), speech(SHORT)[:8000]]
-    bucket.plan(*(bucket.put(f"{name}.wav", wav(content)) for name, content in zip(names, contents)))
+    bucket.plan(*(bucket.put(f"{name}.wav", wav(content)) for name, content in zip(names, contents, strict=True)))
     run = bucket.run(AWS_ENDPOINT_URL=address, **with_limits(tmp_path, AHEAD_FILES=1))
     assert run.code == 0, run
     assert [call.key for call in proxy.calls if call.step == "get input"] == [f"input/{name}.wav" for name in names]

@@ -142,7 +142,7 @@ def assert_readable(result: Transcript) -> None:
     assert len(srt) == len(vtt)
     end = 0
     read_back: dict[str | None, str] = {}
-    for cue, other in zip(srt, vtt):
+    for cue, other in zip(srt, vtt, strict=True):
         assert (cue.start, cue.end) == (milliseconds(other.start_time), milliseconds(other.end_time))
         assert end <= cue.start
         assert 1000 <= cue.end - cue.start <= 7000

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
@@ -65,9 +65,9 @@ def test_a_recording_of_the_next_night_does_not_replace_the_transcript_with_the_
 def test_the_json_of_one_recording_and_the_transcript_of_another_have_different_keys(
     names: Any, formats: tuple[str, ...], bucket: Bucket
 ) -> None:
-    for name, content in zip(names, (recording(), recording(OTHER))):
+    for name, content in zip(names, (recording(), recording(OTHER)), strict=True):
         night(bucket, bucket.put(name, content), formats=formats)
-    for name, text in zip(names, (SHORT_TEXT, TEXTS[OTHER])):
+    for name, text in zip(names, (SHORT_TEXT, TEXTS[OTHER]), strict=True):
         assert bucket.transcript(name) == text
         if "json" in formats:
             key = bucket.transcript_key({"source_key": f"input/{name}"})
@@ -82,7 +82,7 @@ def test_a_name_that_contains_a_format_keeps_its_extension(bucket: Bucket) -> No
 
 def test_recordings_with_the_same_stem_in_one_child_get_two_transcripts(bucket: Bucket) -> None:
     extensions = ("wav", "mp3", "flac", "ogg")
-    contents = dict(zip(extensions, list(TEXTS)))
+    contents = dict(zip(extensions, TEXTS, strict=False))
     lines = [bucket.put(f"a.{extension}", recording(name)) for extension, name in contents.items()]
     night(bucket, *lines, formats=("json", "srt"))
     for extension, name in contents.items():

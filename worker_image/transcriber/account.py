@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from typing import Union
 
 from transcription_contract.manifest import Recording
 from transcription_contract.results import ExitCode
@@ -16,7 +15,7 @@ from .log import log
 
 GIVE_UP_AFTER = 5  # consecutive failures of the bucket or the machine
 
-Failure = Union[WorkerError, RecordingFailed]
+Failure = WorkerError | RecordingFailed
 
 
 class Account:

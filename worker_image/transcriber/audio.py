@@ -15,7 +15,6 @@ import av
 import numpy as np
 import numpy.typing as npt
 import soxr  # type: ignore[import-untyped]
-from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -70,10 +69,9 @@ class Audio:
         stream = self._container.streams.best("audio")
         if stream is None:
             raise Rejected(ErrorCode.NO_AUDIO, "This file has no sound track. Upload one that has sound.")
-        if stream.codec_context is None:  # ffmpeg has no decoder; PyAV 15.1 would crash on the first packet
+        if stream.codec_context is None:  # ffmpeg has no decoder; PyAV would crash on the first packet
             raise Rejected(ErrorCode.UNDECODABLE, UNKNOWN_ENCODING)
         self._stream = cast(AudioStream, stream)
-        self._codec = _codec(self._stream)
 
     @property
     def duration(self) -> float:
@@ -111,7 +109,7 @@ class Audio:
             if packet is None:
                 return
             try:
-                frames = self._codec.decode(packet)
+                frames = self._stream.codec_context.decode(packet)
             except av.FFmpegError:
                 self._damaged += 1
                 continue
@@ -169,24 +167,10 @@ def _open(source: BinaryIO) -> av.container.InputContainer:
         raise Rejected(ErrorCode.EMPTY, "This file is empty. Upload the recording again.")
     source.seek(0)
     try:
-        # Not `options`: PyAV 15.1 would pass them to the streams too, and crash if these are found only later (FLV).
-        return av.open(source, mode="r", container_options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
+        # Not `options`: PyAV would pass them to the streams too, and crash if these are found only later (FLV).
+        return av.open(source, mode="r", container_options={"format_whitelist": CONTAINERS})
     except (av.FFmpegError, ValueError) as error:
         raise Rejected(ErrorCode.NOT_AUDIO, NOT_AUDIO, str(error)) from error
-
-
-def _codec(stream: AudioStream) -> AudioCodecContext:
-    """The stream's decoder: ffmpeg's choice, except for Speex.
-
-    ffmpeg's own decoder (7.1) fills the second half of each frame of wideband Speex with zeros.
-    """
-    if stream.codec_context.name != "speex":
-        return stream.codec_context
-    codec = cast(AudioCodecContext, av.CodecContext.create("libspeex", "r"))
-    codec.extradata = stream.codec_context.extradata
-    codec.sample_rate = stream.codec_context.sample_rate
-    codec.layout = stream.codec_context.layout  # type: ignore[assignment]
-    return codec
 
 
 def _resampled(frames: Iterator[AudioFrame], sample_rate: int, separate: bool) -> Iterator[Samples]:

@@ -40,7 +40,7 @@ def captions(turns: Sequence[Turn]) -> list[Caption]:
     )
     starts = [round(words[0].start, 3) for _, words in groups]
     made: list[Caption] = []
-    for (speaker, words), start, following in zip(groups, starts, [*starts[1:], math.inf]):
+    for (speaker, words), start, following in zip(groups, starts, [*starts[1:], math.inf], strict=True):
         lines = _lines(words, speaker)
         start = max(start, made[-1].end) if made else start
         made.append(

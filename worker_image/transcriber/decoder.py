@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Union
+from typing import TYPE_CHECKING, BinaryIO
 
 from transcription_contract.results import ErrorCode
 
@@ -27,7 +27,7 @@ from .samples import MAX_SECONDS, Piece
 if TYPE_CHECKING:
     from .audio import Audio
 
-Source = Union[bytes, str]  # a file's content, or its path when it is large
+Source = bytes | str  # a file's content, or its path when it is large
 PIECES_SECONDS = 120  # maximum of audio per answer
 ANSWER_SECONDS = 10.0  # maximum time for an answer, which may have only the position
 LIMIT_SECONDS = 300.0  # maximum for an answer, and for answers without progress

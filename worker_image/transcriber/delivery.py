@@ -17,12 +17,11 @@ audio require the planned ETag. A worker may be killed at any point: the next at
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from itertools import chain
-from typing import Callable
 
 from transcription_contract import layout, results
 from transcription_contract.manifest import Recording
@@ -42,7 +41,7 @@ ATTEMPTS = 10  # if other workers change the key before the write
 VANISHED = "This recording was deleted before it was transcribed. Upload it again if it is still needed."
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """The outcome of a recording."""
 
     TRANSCRIBED = "transcribed"

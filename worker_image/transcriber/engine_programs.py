@@ -7,14 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-import tomli
 
 from transcription_contract.model_files import ModelKind
 
@@ -80,7 +79,7 @@ def engine_programs(folder: Path) -> list[EngineProgram]:
 
 
 def _program(folder: Path) -> EngineProgram:
-    stated = tomli.loads((folder / "engine.toml").read_text("utf-8"))
+    stated = tomllib.loads((folder / "engine.toml").read_text("utf-8"))
     own = folder / "environment"
     environment = own if own.exists() else ENVIRONMENTS / folder.name
     return EngineProgram(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import io
 import json
-from collections.abc import Mapping
-from typing import Any, Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from .captions import Caption, captions
 from .recognition import Word

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 _one_line_at_a_time = threading.Lock()
 
 
 def now() -> str:
     """The time as ISO-8601 in UTC, to the millisecond."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def log(event: str, level: str = "info", **facts: object) -> None:

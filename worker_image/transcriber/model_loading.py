@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tomllib
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
-
-import tomli
 
 from transcription_contract import model_files
 from transcription_contract.model_files import ModelChoice, ModelKind
@@ -94,7 +93,7 @@ def _built_in(environment: Environment) -> _BuiltIn | None:
 
 def built_in_models() -> dict[str, Any]:
     """The entries of models.toml by name."""
-    return tomli.loads((Path(__file__).parent / "models.toml").read_text("utf-8"))
+    return tomllib.loads((Path(__file__).parent / "models.toml").read_text("utf-8"))
 
 
 def _scorer(environment: Environment, built_in: _BuiltIn | None, source: ModelSource, scratch: Path) -> File | None:

@@ -170,5 +170,5 @@ def _frames(seconds: float) -> int:
 def _runs(flags: Flags, at_least: int) -> list[tuple[int, int]]:
     """The ranges [start, end) with at least this number of consecutive true flags."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    runs = zip(edges[::2].tolist(), edges[1::2].tolist())
+    runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
     return [(start, end) for start, end in runs if end - start >= at_least]

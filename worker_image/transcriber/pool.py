@@ -125,7 +125,7 @@ class Engines:
             for asked in some:
                 asked.answer.set_exception(error)
         else:
-            for asked, recognition in zip(some, recognitions):
+            for asked, recognition in zip(some, recognitions, strict=True):
                 asked.answer.set_result(recognition)
 
     def __enter__(self) -> Engines:

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .failures import ProcessLimitError, TemporaryError
 
@@ -102,7 +102,7 @@ def kill_all() -> None:
         child.kill()
 
 
-class SupervisedProcess(ABC, Generic[Prepared]):
+class SupervisedProcess[Prepared](ABC):
     """A process that answers requests from any thread. A subclass says how to start it and what the messages are."""
 
     def __init__(self) -> None:

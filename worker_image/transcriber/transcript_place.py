@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 from transcription_contract import layout
 from transcription_contract.manifest import Recording
@@ -13,7 +12,7 @@ from transcription_contract.results import ErrorCode, Owner, recording_id
 from .failures import Rejected
 from .storage import Bucket, ObjectFacts
 
-Found = Mapping[str, Optional[ObjectFacts]]
+Found = Mapping[str, ObjectFacts | None]
 """Objects by key. None means that there is no object."""
 
 
