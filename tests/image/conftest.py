@@ -30,13 +30,13 @@ def docker() -> Iterator[Docker]:
 
 
 @pytest.fixture(scope="session")
-def base(docker: Docker) -> Iterator[str | None]:
-    """The image to build on; None: the Dockerfile's own, because only root can make the stand-in."""
+def bases(docker: Docker) -> Iterator[dict[str, str]]:
+    """The images to build on, by build argument; none: the Dockerfile's own, because only root can make stand-ins."""
     if os.geteuid() != 0:
-        yield None
+        yield {}
         return
-    with stand_in.base(docker) as name:
-        yield name
+    with stand_in.bases(docker) as arguments:
+        yield arguments
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +46,11 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build_image(docker: Docker, base: str | None, context: Path) -> Callable[..., str]:
+def build_image(docker: Docker, bases: dict[str, str], context: Path) -> Callable[..., str]:
     """Builds a context's unmodified Dockerfile, up to a stage, with build arguments. Returns the image's name."""
 
     def build_image(context: Path = context, stage: str = "", **arguments: str) -> str:
-        given = {**({"PYTHON": base} if base else {}), **arguments}
+        given = {**bases, **arguments}
         options = [f"--build-arg={name}={value}" for name, value in given.items()]
         if stage:
             options.append(f"--target={stage}")

@@ -1,7 +1,7 @@
-"""A stand-in for the Dockerfile's base image, `python:3.9-slim-bookworm`, where no registry is reachable.
+"""Stand-ins for the Dockerfile's base images, `python:3.12-slim-bookworm` and `3.9`, where no registry is reachable.
 
-Debian by debootstrap, and below /usr/local the Python of the project's worker environment, without bytecode, as in the
-original. Its pip installs from the wheels that `make` has downloaded, served on this machine, so that no build needs
+Debian by debootstrap, and below /usr/local the Python of one of the project's environments, without bytecode, as in the
+original. Their pip installs from the wheels that `make` has downloaded, served on this machine, so that no build needs
 the network. The Dockerfile stays as it is.
 """
 
@@ -20,7 +20,10 @@ from pathlib import Path
 
 from tests.image.docker_engine import DATA, PROJECT, Docker
 
-WORKER = PROJECT / ".venv" / "worker" / "bin" / "python"
+PYTHONS = {  # build arguments: the Python of the base image
+    "PYTHON": PROJECT / ".venv" / "worker" / "bin" / "python",
+    "ENGINES_PYTHON": PROJECT / ".venv" / "engine-environments" / "deepspeech" / "bin" / "python",
+}
 WHEELS = PROJECT / ".venv" / "wheels"
 NAME = "transcription-stand-in"
 # The packages that docker-library's image adds to Debian's base, without Tk and the databases.
@@ -29,17 +32,24 @@ PACKAGES = (
     "libreadline8", "libsqlite3-0", "libssl3", "libuuid1", "zlib1g",
 )  # fmt: skip
 NOT_IN_THE_IMAGE = ("./dev/*", "./proc/*", "./sys/*", "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*")
-LEFT_OUT = ("test", "tests", "idle_test", "idlelib", "tkinter", "turtledemo", "config-3.9*", "__pycache__")
+LEFT_OUT = ("test", "tests", "idle_test", "idlelib", "tkinter", "turtledemo", "config-3.*", "__pycache__")
 PORT = 18390  # of the wheels, so that Docker's cache of the packages stays valid from run to run
 
 
 @contextmanager
-def base(docker: Docker) -> Iterator[str]:
-    """Make the image, unless Docker has it; serve the wheels during the block. Yield the image's name."""
+def bases(docker: Docker) -> Iterator[dict[str, str]]:
+    """Make the images, unless Docker has them; serve the wheels during the block. Yield the build arguments."""
+    with served(WHEELS, PORT) as address:
+        yield {argument: _base(docker, python, address) for argument, python in PYTHONS.items()}
+
+
+def _base(docker: Docker, python: Path, address: str) -> str:
+    """Make an image with this Python. Return its name."""
     debian = _debian(docker)
-    with served(WHEELS, PORT) as address, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
-        _copy_python(context / "local")
+        version = _copy_python(python, context / "local")
+        name = f"{NAME}:{version}"
         (context / "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {address}\n")
         steps = (
             f"FROM {debian}",
@@ -49,8 +59,8 @@ def base(docker: Docker) -> Iterator[str]:
             "COPY pip.conf /etc/pip.conf",
         )
         (context / "Dockerfile").write_text("\n".join(steps))
-        docker.run("build", "--network", "none", "--tag", NAME, context)
-        yield NAME
+        docker.run("build", "--network", "none", "--tag", name, context)
+    return name
 
 
 @contextmanager
@@ -91,10 +101,11 @@ def _debian(docker: Docker) -> str:
     return name
 
 
-def _copy_python(target: Path) -> None:
-    """Copy the worker environment's Python without its bytecode, its tests and its packages but pip."""
-    code = "import sys; print(sys.base_prefix)"
-    prefix = Path(subprocess.run([WORKER, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+def _copy_python(python: Path, target: Path) -> str:
+    """Copy an environment's Python without its bytecode, its tests and its packages but pip. Return its version."""
+    code = "import sys; print(sys.base_prefix, '{}.{}'.format(*sys.version_info))"
+    found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+    prefix, version = Path(found.rsplit(maxsplit=1)[0]), found.split()[-1]
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         ignored = shutil.ignore_patterns(*LEFT_OUT)(folder, names)
@@ -103,10 +114,12 @@ def _copy_python(target: Path) -> None:
         return ignored
 
     (target / "bin").mkdir(parents=True)
-    shutil.copy2(prefix / "bin" / "python3.9", target / "bin")
-    (target / "bin" / "python").symlink_to("python3.9")
+    shutil.copy2(prefix / "bin" / f"python{version}", target / "bin")
+    (target / "bin" / "python").symlink_to(f"python{version}")
     (target / "bin" / "pip").write_text('#!/bin/sh\nexec /usr/local/bin/python -m pip "$@"\n')
     (target / "bin" / "pip").chmod(0o755)
-    shutil.copytree(prefix / "lib" / "python3.9", target / "lib" / "python3.9", symlinks=True, ignore=left_out)
-    for library in (prefix / "lib").glob("libpython3*.so*"):
-        shutil.copy2(library, target / "lib")
+    library = Path("lib") / f"python{version}"
+    shutil.copytree(prefix / library, target / library, symlinks=True, ignore=left_out)
+    for shared in (prefix / "lib").glob("libpython3*.so*"):
+        shutil.copy2(shared, target / "lib")
+    return version

@@ -36,12 +36,14 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         docker = stack.enter_context(docker_engine.running())
         aws = stack.enter_context(server.running(WorkerProcess()))
-        base = stack.enter_context(stand_in.base(docker))
+        bases = stack.enter_context(stand_in.bases(docker))
         os.environ.update(aws.environment)
         context = build_context.stage(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "context")
-        subprocess.run([stand_in.WORKER, "-m", "compileall", "-q", *SOURCES], cwd=docker_engine.PROJECT, check=True)
+        subprocess.run(
+            [stand_in.PYTHONS["PYTHON"], "-m", "compileall", "-q", *SOURCES], cwd=docker_engine.PROJECT, check=True
+        )
         image = "transcription-image-test"
-        arguments = [f"--build-arg=PYTHON={base}", "--build-arg=MODEL=asterisk-en"]
+        arguments = [f"--build-arg={name}={value}" for name, value in {**bases, "MODEL": "asterisk-en"}.items()]
         docker.run("build", "--network", "host", "--tag", image, *arguments, context)
         rounds = [_round(Children(docker, image, aws, f"start-{uuid.uuid4()}")) for _ in range(ROUNDS)]
     medians = [statistics.median(found[way] for found in rounds) for way in range(len(WAYS))]

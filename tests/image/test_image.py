@@ -17,6 +17,7 @@ from tests.image.stand_in import served
 from transcription_stack import build_context
 
 SOURCES = PROJECT / "worker_image"
+ENGINES = ("deepspeech", "deepspeech-tflite")
 PROGRAMS = ("bin/", "sbin/", "lib/", "opt/", "usr/bin/", "usr/sbin/", "usr/lib/", "usr/libexec/", "usr/local/")
 
 
@@ -44,28 +45,31 @@ def megabytes(files: Files) -> float:
 
 def test_the_image_has_exactly_the_locked_packages(docker: Docker, image: str) -> None:
     code = """
-import sys
 from importlib.metadata import distributions
-print(*(f"{found.metadata['Name']}=={found.version}" for found in distributions(path=sys.argv[1:] or sys.path)))
+print(*(f"{found.metadata['Name']}=={found.version}" for found in distributions()))
 """
-    for lock, folders in (("requirements.lock", []), ("requirements-tflite.lock", ["/opt/worker/tflite"])):
-        installed = docker.run("run", "--rm", image, "python", "-c", code, *folders).stdout.split()
-        locked = re.findall(r"^([\w.-]+==[\w.]+)", (SOURCES / lock).read_text(), re.MULTILINE)
+    locks = {"/opt/worker": SOURCES} | {
+        f"/opt/engine-environments/{name}": SOURCES / "engines" / name for name in ENGINES
+    }
+    for environment, folder in locks.items():
+        installed = docker.run("run", "--rm", image, f"{environment}/bin/python", "-c", code).stdout.split()
+        locked = re.findall(r"^([\w.-]+==[\w.]+)", (folder / "requirements.lock").read_text(), re.MULTILINE)
         assert {name.lower().replace("_", "-") for name in installed} == set(locked)
 
 
 def test_the_image_cannot_install_anything(docker: Docker, image: str, files: Files) -> None:
     for module in ("pip", "setuptools", "ensurepip", "wheel"):
-        done = docker.run("run", "--rm", image, "python", "-c", f"import {module}", check=False)
-        assert f"No module named '{module}'" in done.stderr
-    assert {"python3.9", "env"} <= programs(files)
+        for python in ("python", "python3.9"):
+            done = docker.run("run", "--rm", image, python, "-c", f"import {module}", check=False)
+            assert f"No module named '{module}'" in done.stderr
+    assert {"python3.12", "python3.9", "env"} <= programs(files)
     assert not [name for name in programs(files) if re.match(r"(pip|apt|dpkg|gcc|cc$|make$|wheel$|easy_install)", name)]
 
 
 def test_no_program_of_the_image_is_setuid_or_setgid(
-    docker: Docker, base: str | None, files: Files, tmp_path: Path
+    docker: Docker, bases: dict[str, str], files: Files, tmp_path: Path
 ) -> None:
-    if base:
+    for base in bases.values():
         assert {"su", "chage"} <= privileged(content(docker, base, tmp_path))
     assert privileged(files) == set()
 
@@ -77,6 +81,8 @@ def test_the_image_keeps_the_list_of_debian_packages_for_the_registrys_scan(file
 def test_the_image_contains_no_build_files(files: Files) -> None:
     assert {name.split("/")[1] for name in below(files, "opt")} == {
         "worker",
+        "engines",
+        "engine-environments",
         "models",
         "transcriber",
         "transcription_contract",
@@ -133,7 +139,9 @@ def test_an_image_uses_the_model_that_it_was_built_with(docker: Docker, image: s
 
 def test_the_sizes_in_the_readme_are_correct(files: Files) -> None:
     stated = (SOURCES / "README.md").read_text()
-    parts = {"packages": "opt/worker", "`asterisk-en`": "opt/models", "worker's code": "opt/transcriber"}
+    parts = {"worker's packages": "opt/worker", "`asterisk-en`": "opt/models", "worker's code": "opt/transcriber"}
+    parts |= {f"engine `{name}`": f"opt/engine-environments/{name}" for name in ENGINES}
+    parts["Python 3.9"] = "usr/local/lib/python3.9"
     for part, folder in parts.items():
         [size] = re.findall(rf"\| [^|]*{re.escape(part)}[^|]* \| ([\d.]+) MB \|", stated)
         assert megabytes(below(files, folder)) == pytest.approx(float(size), rel=0.1, abs=0.1), part

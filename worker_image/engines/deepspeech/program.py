@@ -1,20 +1,22 @@
 """Mozilla DeepSpeech 0.9.3 as an engine (docs/engines.md).
 
-The packages `deepspeech` and `deepspeech-tflite` have the same module, so this program serves both, each in its own
-environment. One Model serves one thread of one process: two threads segfault, a process forked after use hangs.
+The packages `deepspeech` and `deepspeech-tflite` have the same module, and Coqui's `stt` the same functions. So this
+program serves all three, each in an environment of its own. One Model serves one thread of one process: two threads
+segfault, a process forked after use hangs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import numpy as np
 from engine_protocol import Refused, Samples, serve
 
-PACKAGES = ("deepspeech", "deepspeech-tflite")
+PACKAGES = {"deepspeech": "deepspeech", "deepspeech-tflite": "deepspeech", "stt": "stt"}  # and their modules
 # An engine's cost grows faster than the length of a piece.
 LONGEST_SECONDS = 30.0
 # Some versions crash on less than one window of 32 ms.
@@ -62,10 +64,10 @@ class DeepSpeech:
     """
 
     def __init__(self, given: dict[str, Any]) -> None:
-        import deepspeech  # type: ignore[import-not-found,unused-ignore]
-
+        package = _package()
+        module = import_module(PACKAGES[package])
         model, scorer, options = given["model"], given["scorer"], given["options"]
-        self._model = _loading("model", model, lambda: deepspeech.Model(model))
+        self._model = _loading("model", model, lambda: module.Model(model))
         self._rate: int = self._model.sampleRate()
         self._readings: int = given["readings"]
         self._alternatives: int = options.get("alternatives", 0)
@@ -78,8 +80,8 @@ class DeepSpeech:
         for word, boost in options.get("hot_words", {}).items():
             self._model.addHotWord(word, boost)
         self.facts = {
-            "name": _package(),
-            "version": deepspeech.version(),
+            "name": package,
+            "version": module.version(),
             "sample_rate": self._rate,
             "longest_seconds": LONGEST_SECONDS,
             "pieces": 1,
