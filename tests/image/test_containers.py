@@ -116,12 +116,22 @@ def test_every_line_of_a_terminal_that_shows_both_streams_is_an_event(children: 
     assert {event["event"] for event in ended.events} == {"started", "stderr", "file", "done"}
 
 
-def test_a_container_has_the_bytecode_of_all_that_it_imports(docker: Docker, image: str) -> None:
-    modules = "transcriber.worker, transcriber.audio, transcriber.pieces, deepspeech"
-    done = docker.run("run", "--rm", "--read-only", image, "python", "-v", "-c", f"import {modules}")
+@pytest.mark.parametrize(
+    ("python", "modules", "at_least"),
+    [
+        ("python", "transcriber.worker, transcriber.audio, transcriber.pieces", 300),
+        ("/opt/engine-environments/deepspeech-tflite/bin/python", "engine_protocol, deepspeech, difflib", 100),
+        ("/opt/engine-environments/deepspeech/bin/python", "engine_protocol, deepspeech, difflib", 100),
+    ],
+)
+def test_a_container_has_the_bytecode_of_all_that_it_imports(
+    docker: Docker, image: str, python: str, modules: str, at_least: int
+) -> None:
+    options = ["--rm", "--read-only", "--env=PYTHONPATH=/opt:/opt/engines"]
+    done = docker.run("run", *options, image, python, "-v", "-c", f"import {modules}")
     compiled = [line for line in done.stderr.splitlines() if line.startswith("# code object from '")]
     assert not [line for line in compiled if not line.endswith(".pyc'")]
-    assert done.stderr.count(".pyc matches") > 300
+    assert done.stderr.count(".pyc matches") > at_least
 
 
 def test_the_demo_runs_in_containers_and_leaves_none(docker: Docker, image: str) -> None:
