@@ -15,6 +15,9 @@ UV := $(shell command -v uv || echo .venv/uv/bin/uv)
 
 ENGINES := $(patsubst worker_image/engines/%/requirements.lock,.venv/engine-environments/%/lock,$(wildcard worker_image/engines/*/requirements.lock))
 
+# The Python of an engine, as its engine.toml says.
+python_of = $(shell sed -n 's/^python = "\([0-9.]*\)".*/\1/p' $(1)/engine.toml)
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -39,7 +42,7 @@ $(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
 .venv/worker/lock: requirements/worker.lock | $(UV)
 	$(call environment,worker,3.12,$<)
 .venv/engine-environments/%/lock: worker_image/engines/%/requirements.lock | $(UV)
-	$(call environment,engine-environments/$*,3.9,$<)
+	$(call environment,engine-environments/$*,$(call python_of,worker_image/engines/$*),$<)
 .venv/bench/lock: requirements/bench.lock | $(UV)
 	$(call environment,bench,3.9,$<)
 .venv/peers/lock: requirements/peers.lock | $(UV)
@@ -264,8 +267,7 @@ lock: | $(UV) ## Resolve the .in files to new lock files
 	$(LOCK) --python-version 3.9 --no-deps requirements/bench.in -o requirements/bench.lock
 	$(LOCK) --python-version 3.12 requirements/peers.in -o requirements/peers.lock
 	$(LOCK) --python-version 3.12 requirements/audit.in -o requirements/audit.lock
-	for engine in worker_image/engines/*/requirements.in; do \
-		$(LOCK) --python-version 3.9 $$engine -o $${engine%.in}.lock || exit 1; done
+	$(foreach engine,$(wildcard worker_image/engines/*/requirements.in),$(LOCK) --python-version $(call python_of,$(dir $(engine))) $(engine) -o $(engine:.in=.lock) &&) true
 	$(LOCK) --python-version 3.7 requirements/fine-tuning.in -o requirements/fine-tuning.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm-build.in -o requirements/kenlm-build.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm.in -o requirements/kenlm.lock

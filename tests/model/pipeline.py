@@ -188,7 +188,7 @@ def model_file(version: int) -> bytes:
 class _Decoder:
     """Replaces the decoding process. It returns one piece, whose samples are the file's bytes."""
 
-    def open(self, source: bytes, sample_rate: int, separate: bool = False) -> Any:
+    def open(self, source: bytes, *_: object) -> Any:
         pieces = [] if source.startswith(b"-") else [samples.Piece(0.0, source)]  # type: ignore[arg-type]
         decoded = decoder.DecodedPieces(pieces, True, 0.0, 1.0, 1, [])
         return SimpleNamespace(next_pieces=lambda: decoded)
@@ -204,7 +204,7 @@ class _Engines:
     """Replaces the engine processes."""
 
     def __init__(self, spec: engine_programs.EngineSpec, width: int) -> None:
-        model = Path(spec.model).read_bytes()[8:].split(b" ")[0].decode()
+        model = spec.model.read_bytes()[8:].split(b" ")[0].decode()
         self._settings_words = [f"b{spec.options.get('beam_width', 0)}", model]
 
     def facts(self) -> engine_programs.EngineFacts:

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Installs those of the engines that need a version of Python, each in an environment of its own:
+#   install-engines.sh VERSION "NAME NAME…"
+set -eu
+mkdir -p /opt/engine-environments
+for name in $2; do
+    folder="/opt/engines/${name}" environment="/opt/engine-environments/${name}"
+    if [ ! -f "${folder}/engine.toml" ]; then
+        echo "ENGINES has ${name}, but there is no engines/${name}/engine.toml." >&2
+        exit 1
+    fi
+    grep -q "^python = \"$1\"" "${folder}/engine.toml" || continue
+    # By its version, because `python` is another Python in the image.
+    "python$1" -m venv --without-pip "${environment}"
+    pip --python "${environment}/bin/python" install --no-cache-dir --disable-pip-version-check \
+        --require-hashes --only-binary :all: -r "${folder}/requirements.lock"
+done
