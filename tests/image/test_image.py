@@ -103,7 +103,7 @@ def test_a_package_with_another_hash_than_the_locked_one_stops_the_build(
 def test_a_build_argument_chooses_the_engines(docker: Docker, build_image: Callable[..., str], tmp_path: Path) -> None:
     files = content(docker, build_image(stage="engines", ENGINES="deepspeech-tflite"), tmp_path)
     assert {name.split("/")[2] for name in below(files, "opt/engine-environments")} == {"deepspeech-tflite"}
-    with pytest.raises(RuntimeError, match="there is no engines/vosk/engine.toml"):
+    with pytest.raises(RuntimeError, match=r"there is no engines/vosk/engine\.toml"):
         build_image(stage="engines", ENGINES="deepspeech vosk")
 
 
