@@ -115,7 +115,7 @@ image: build/worker_image ## Build the worker's image with Docker: make image TA
 	@docker build -t "$(or $(TAG),transcription-worker)" --build-arg MODEL="$(or $(MODEL),asterisk-en)" build/worker_image
 
 .PHONY: fine-tune
-fine-tune: .venv/worker/lock .venv/fine-tuning/lock $(KENLM) ## Make your own model and scorer: make fine-tune DATA=folder OUT=folder
+fine-tune: .venv/worker/lock $(ENGINES) .venv/fine-tuning/lock $(KENLM) ## Make your own model and scorer: make fine-tune DATA=folder OUT=folder
 	@[ -n "$(DATA)" ] && [ -n "$(OUT)" ] || { echo "DATA or OUT is missing. Run: make fine-tune DATA=folder OUT=folder (docs/fine-tuning.md)" >&2; exit 1; }
 	@$(WORKER) -m fine_tuning "$(DATA)" "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(TEXT),--text "$(TEXT)") \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
