@@ -403,7 +403,9 @@ def described(form: str) -> str:
 
 def stamp(what: str, rounds: int) -> str:
     date = datetime.datetime.now(datetime.UTC).date()
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("deepspeech", "numpy"))
+    packages = ways.ENGINES / "deepspeech" / "lib" / "python3.9" / "site-packages"
+    [engine] = metadata.distributions(name="deepspeech", path=[str(packages)])
+    versions = f"deepspeech {engine.version}, numpy {metadata.version('numpy')}"
     return f"{what}; median of {rounds} round{'s' * (rounds > 1)}. {date}, {machine()}, {versions}.\n\n"
 
 
