@@ -73,15 +73,16 @@ $(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
 		{ tail -5 build.log >&2; echo "KenLM did not compile. The full log is .venv/kenlm/build.log" >&2; exit 1; }
 
 # The packages of the worker's image, as files for the test of its Dockerfile.
-# Wheels of the engines' Python, whichever Linux they were built for.
-ENGINE_WHEELS := --python-version 3.9 --implementation cp --abi cp39 $(patsubst %,--platform %_x86_64,manylinux1 manylinux2014 manylinux_2_17)
+# Wheels for an engine's Python, whichever Linux they were built for.
+wheels_for = --python-version $(1) --implementation cp $(patsubst %,--abi %,cp$(subst .,,$(1)) abi3 none) \
+	$(patsubst %,--platform %_x86_64,manylinux1 manylinux2014 manylinux_2_17 manylinux_2_28)
 .venv/wheels/lock: worker_image/requirements.lock $(wildcard worker_image/engines/*/requirements.lock) .venv/worker/lock
 	@echo "Downloading the packages of the worker's image"
 	@rm -rf $(@D)
 	@download() { $(WORKER) -m pip download -qq --no-cache-dir --disable-pip-version-check --require-hashes \
 			--only-binary :all: --dest $(@D) "$$@"; } && download -r $< \
-		&& for lock in $(wildcard worker_image/engines/*/requirements.lock); do \
-			download $(ENGINE_WHEELS) -r $$lock || exit 1; done
+		$(foreach lock,$(wildcard worker_image/engines/*/requirements.lock),\
+			&& download $(call wheels_for,$(call python_of,$(dir $(lock)))) -r $(lock))
 	@cp $< $@
 
 define environment

@@ -78,12 +78,19 @@ class Subject:
         return name == self.name or (self.is_folder and name.startswith(self.name) and layout.is_audio(name))
 
     def owns(self, recording: str) -> bool:
-        """Whether an object in one of `output_prefixes` belongs to it, by the object's `results.RECORDING`."""
+        """Whether an object that `may_have` allows belongs to it, by the object's `results.RECORDING`."""
         return bool(recording) if self.is_folder else recording == results.recording_id(self.name)
 
-    def output_prefixes(self) -> tuple[str, ...]:
-        """Prefixes of all its transcripts and captions."""
-        return (layout.OUTPUT + self.name,) if self.is_folder else layout.transcript_keys(self.name)
+    def output_prefix(self) -> str:
+        """Prefix of all its transcripts and captions, and perhaps of others."""
+        return layout.OUTPUT + self.name if self.is_folder else layout.transcript_keys(self.name)[0]
+
+    def may_have(self, key: str) -> bool:
+        """Whether one of its transcripts or captions can have this key."""
+        if self.is_folder:
+            return key.startswith(self.output_prefix())
+        keys = layout.transcript_keys(self.name)
+        return key in keys or key in {layout.format_key(key, form) for key in keys for form in layout.EXTRA_FORMATS}
 
 
 class Version(NamedTuple):
@@ -118,12 +125,12 @@ class Found:
 
     def __str__(self) -> str:
         kinds = (
-            ("version", self.audio, "of audio and error documents"),
-            ("version", self.outputs, "of transcripts and captions"),
-            ("version", self.reports, "of reports"),
-            ("version", self.manifests, "of manifests of runs that have ended"),
+            (self.audio, "audio and error documents"),
+            (self.outputs, "transcripts and captions"),
+            (self.reports, "reports"),
+            (self.manifests, "manifests of runs that have ended"),
         )
-        return "\n".join(f"  {counted(len(items), noun)} {of}" for noun, items, of in kinds if items)
+        return "\n".join(f"  {counted(len(versions), 'version')} of {what}" for versions, what in kinds if versions)
 
 
 class Eraser:
@@ -139,7 +146,7 @@ class Eraser:
         self._s3 = s3
         self._bucket = bucket
         self._subject = subject
-        self._salt = secrets.token_bytes(16)  # without it nobody can find the name that an erased entry had
+        self._salt = secrets.token_bytes(16)  # it is kept nowhere, so no pseudonym leads back to a name
 
     def find(self) -> Found:
         """What the bucket has of the subject.
@@ -188,20 +195,17 @@ class Eraser:
                     found.audio.append(version)
 
     def _find_outputs(self, found: Found) -> None:
-        listed = {v for prefix in self._subject.output_prefixes() for v in self._versions(prefix)}
+        listed = [v for v in self._versions(self._subject.output_prefix()) if self._subject.may_have(v.key)]
         objects: defaultdict[str, list[Version]] = defaultdict(list)
-        for version in sorted(listed):
+        for version in listed:
             objects[version.key].append(version)
         owners = dict(self._in_parallel(self._owner, (v for v in listed if not v.is_marker)))
         for key, versions in objects.items():
             ours = [v for v in versions if not v.is_marker and self._subject.owns(owners[v])]
             others = [v for v in versions if not v.is_marker and v not in ours]
-            if not others:  # delete markers, too
-                found.outputs += versions
-            else:
-                found.outputs += ours
-                if any(v.is_latest for v in ours):
-                    found.covering.append(key)
+            found.outputs += ours if others else versions  # with the delete markers, which have the name
+            if others and any(v.is_latest for v in ours):
+                found.covering.append(key)
             if any(not owners[v] and v.is_latest for v in others):
                 found.kept.append(key)
 
@@ -213,7 +217,10 @@ class Eraser:
         if version.is_marker:
             return False
         with self._opened(version) as file, tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as rest:
-            return self._remove_names(version.key, file, rest)
+            try:
+                return self._remove_names(version.key, file, rest)
+            except ValueError:  # not written by this pipeline
+                return False
 
     def erase(self, found: Found) -> None:
         """Erase what `find` found.
@@ -347,7 +354,8 @@ def run(subject: Subject, bucket: str, receipt_file: Path, *, confirmed: bool) -
     if not confirmed and input("Erase all of it for good? Type yes: ") != "yes":
         raise CannotEraseError("Nothing was erased.")
     receipt = Receipt(subject.name, bucket, _caller(), datetime.now(UTC).isoformat(timespec="seconds"))
-    with PlanLock(s3, bucket, "erase"):  # no run plans the recordings meanwhile
+    # No run plans meanwhile, and nobody else erases. The lock's versions stay for a time, so it does not have the name.
+    with PlanLock(s3, bucket, f"erase {secrets.token_hex(4)}"):
         found = eraser.find()
         receipt.versions, receipt.kept = found.versions, found.kept
         try:
@@ -392,7 +400,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         receipt = run(Subject(chosen.name), _bucket_of(chosen.assembly), chosen.receipt, confirmed=chosen.yes)
     except (CannotEraseError, EOFError) as error:
-        sys.exit(str(error) or "Nothing was erased: nobody answered. With YES=1 no question is asked.")
+        sys.exit(str(error) or "Nothing was erased, because nobody answered the question. YES=1 erases without asking.")
     except (BotoCoreError, ClientError) as error:
         sys.exit(f"AWS refuses: {error}")
     print(f"{counted(len(receipt.versions), 'version')} erased. {NOT_REACHED}\nThe receipt: {chosen.receipt}")

@@ -9,6 +9,10 @@ for name in $2; do
         echo "ENGINES has ${name}, but there is no engines/${name}/engine.toml." >&2
         exit 1
     fi
+    if ! grep -q '^python = "3\.\(9\|12\)"' "${folder}/engine.toml"; then
+        echo "engines/${name}/engine.toml must say python = \"3.12\" or \"3.9\"." >&2
+        exit 1
+    fi
     grep -q "^python = \"$1\"" "${folder}/engine.toml" || continue
     # By its version, because `python` is another Python in the image.
     "python$1" -m venv --without-pip "${environment}"

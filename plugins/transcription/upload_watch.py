@@ -59,8 +59,8 @@ class UploadsTrigger(BaseEventTrigger):
                         rest.uploaded(len(received), monotonic())
                     if rest.uploads and rest.seconds_left(monotonic()) <= 0:
                         yield TriggerEvent({"uploads": rest.uploads})
-                        await self._delete(client, newest)
-                        newest, rest = (), _Rest(self.quiet_seconds)
+                        told, newest, rest = newest, (), _Rest(self.quiet_seconds)
+                        await self._delete(client, told)
                 except (ClientError, BotoCoreError) as error:
                     self.log.warning("The queue of uploads cannot be read: %s", error)
                     await asyncio.sleep(_PAUSE_SECONDS)
@@ -99,7 +99,7 @@ class _Rest:
         self._last = now
 
     def seconds_left(self, now: float) -> float:
-        """How long nothing must come from now on, in seconds. Without an upload: for ever."""
+        """Seconds until an event is due if nothing comes. Without an upload none is due: the longest wait."""
         if not self.uploads:
             return float(_LONG_POLL_SECONDS)
         rested = self._last + self._quiet_seconds

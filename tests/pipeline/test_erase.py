@@ -143,6 +143,19 @@ def test_the_names_of_deleted_objects_are_erased_too(
     assert traces("a.wav") == []
 
 
+def test_keys_that_only_begin_alike_are_left_alone(
+    s3: Any, put: Any, keys: Any, empty_bucket: str, traces: Traces, erased: Any
+) -> None:
+    put("processed/a.wav", SPEECH)
+    put("output/ab", b"written by a person")
+    put("output/ab.srt", b"x", recording=recording_id("ab.wav"))
+    s3.delete_object(Bucket=empty_bucket, Key="output/ab.srt")
+    put("runs/notes.json", b"written by a person, and no JSON")
+    assert erased("a.wav")["kept"] == []
+    assert keys() == ["output/ab", "runs/notes.json"]
+    assert traces("output/ab.srt") == ["output/ab.srt"]
+
+
 def test_the_receipt_says_so_if_something_is_still_there(
     put: Any, erased: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

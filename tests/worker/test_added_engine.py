@@ -81,7 +81,7 @@ def test_an_option_that_an_engine_does_not_honour_is_refused(beeps: Path, bucket
     bucket.set_options(beam_width=100)
     run = bucket.run(ENGINES_DIR=str(beeps), SCORER="none")
     assert run.code == 78
-    assert run.reason() == "The engine beeps has no beam_width. Run it without"
+    assert run.reason() == "The engine beeps has no beam_width: leave that out of the run"
 
 
 def test_a_model_without_an_engine_is_refused_with_the_engines_that_would_run_it(tmp_path: Path) -> None:

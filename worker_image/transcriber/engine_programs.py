@@ -94,7 +94,7 @@ def engine_for(kind: ModelKind, folder: Path) -> EngineProgram:
     """The engine for a kind of model. The first one by name that this image has, if there are several.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: this image has no engine for it.
     """
     fitting = [program for program in engine_programs(folder) if kind.value in program.models]
     present = [program for program in fitting if program.python.exists()]
@@ -132,7 +132,7 @@ class EngineProcess(SupervisedProcess[EngineFacts]):
                 pass_fds=[others_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # stdout is the worker's log
-                env={**os.environ, "PYTHONPATH": _path_of(program)},
+                env={**os.environ, "PYTHONPATH": _python_path()},
             )
         channel = _EngineChannel(Connection(ours.detach()), program.name)
         with suppress(OSError):  # it has died already, which the first answer shows
@@ -140,7 +140,7 @@ class EngineProcess(SupervisedProcess[EngineFacts]):
         return _Program(process), channel
 
 
-def _path_of(program: EngineProgram) -> str:
+def _python_path() -> str:
     """PYTHONPATH of an engine's process: the protocol's module, and what the worker has."""
     return os.pathsep.join(filter(None, [str(PROGRAMS), os.environ.get("PYTHONPATH", "")]))
 

@@ -128,7 +128,7 @@ def check_options(spec: EngineSpec, facts: EngineFacts) -> None:
     """Raise ConfigError if the run has an option that the engine does not honour."""
     ignored = sorted(set(spec.options) - facts.options)
     if ignored:
-        raise ConfigError(f"The engine {facts.name} has no {' and no '.join(ignored)}. Run it without")
+        raise ConfigError(f"The engine {facts.name} has no {' and no '.join(ignored)}: leave that out of the run")
 
 
 def leave(code: int, stderr: StderrLog) -> None:
