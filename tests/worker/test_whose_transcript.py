@@ -123,9 +123,13 @@ def test_a_recording_is_rejected_if_a_users_own_files_have_its_keys(bucket: Buck
     assert bucket.read("output/talk") == bucket.read("output/talk.wav") == b"my own words"
 
 
-def test_captions_of_an_older_version_that_the_run_does_not_renew_are_deleted(bucket: Bucket) -> None:
-    night(bucket, bucket.put("call.wav"), formats=("srt", "json"))
-    night(bucket, bucket.put("call.wav", recording(OTHER)), formats=("json",))
+@pytest.mark.parametrize("uploaded", ["a second later", "in the same second"])
+def test_captions_of_an_older_version_that_the_run_does_not_renew_are_deleted(uploaded: str, bucket: Bucket) -> None:
+    first = bucket.put("call.wav")
+    night(bucket, first, formats=("srt", "json"))
+    second = bucket.put("call.wav", recording(OTHER))
+    time = datetime.fromisoformat(first["uploaded"]) + timedelta(seconds=uploaded == "a second later")
+    night(bucket, {**second, "uploaded": time.isoformat()}, formats=("json",))
     assert [key for key in bucket.listing() if key.startswith("output/")] == ["output/call", "output/call.json"]
     assert json.loads(bucket.read("output/call.json"))["text"] == TEXTS[OTHER]
 

@@ -114,14 +114,14 @@ class Delivery:
         self, recording: Recording, transcript: Transcript, place: TranscriptPlace, written: dict[str, str]
     ) -> ObjectFacts:
         """Write all outputs at this place. Store the ETag of each extra format in `written`."""
-        self._source(recording, place.texts.values())
+        source = self._source(recording, place.texts.values())
         origin = self._provenance.origin(recording)
         metadata = self._provenance.transcript_metadata(recording, transcript)
         for form in self._formats:
             key = layout.format_key(place.key, form)
             body = render(form, transcript, origin)
             written[key] = self._bucket.put(key, body, CONTENT_TYPES[form], metadata, place.outputs[key])
-        self._delete_stale_extras(recording, place, written)
+        self._delete_stale_extras(recording, source, place, written)
         source = self._source(recording, place.texts.values())
         text = place.outputs[place.key]
         if text:
@@ -137,11 +137,17 @@ class Delivery:
             earlier = text.version
         return {results.REPLACES: earlier} if earlier else {}
 
-    def _delete_stale_extras(self, recording: Recording, place: TranscriptPlace, written: dict[str, str]) -> None:
-        """Delete extra formats of the recording's other versions that this delivery does not write."""
+    def _delete_stale_extras(
+        self, recording: Recording, source: ObjectFacts, place: TranscriptPlace, written: dict[str, str]
+    ) -> None:
+        """Delete extra formats of the recording's other versions that this delivery does not write.
+
+        A copy in `processed/` can have another ETag than the upload, which its metadata name.
+        """
+        etags = {recording.source_etag, Owner.of(source.metadata).etag}
         for key in set(extra_keys(place.key)) - set(written):
             found = place.outputs[key]
-            if found and is_own(found, recording) and _is_of_other_upload(found, recording):
+            if found and is_own(found, recording) and Owner.of(found.metadata).etag not in etags:
                 try:
                     self._bucket.delete(key, found.etag)
                 except Replaced as error:
@@ -298,14 +304,6 @@ def _is_newer(found: ObjectFacts | None, recording: Recording) -> bool:
     """Whether an object belongs to a later upload."""
     uploaded = _uploaded(found)
     return uploaded is not None and uploaded > recording.uploaded
-
-
-def _is_of_other_upload(found: ObjectFacts, recording: Recording) -> bool:
-    """Whether an object belongs to other content of the recording.
-
-    A copy in `processed/` can have another ETag than the original, so the upload time counts, too.
-    """
-    return _uploaded(found) != recording.uploaded and not _is_of_version(found, recording)
 
 
 def _is_superseded(found: ObjectFacts, recording: Recording) -> bool:
