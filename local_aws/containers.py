@@ -41,7 +41,11 @@ class WorkerProcess:
     """
 
     image_environment: Mapping[str, str] = field(
-        default_factory=lambda: {"MODEL": "asterisk-en", "PYTHONUNBUFFERED": "1"}
+        default_factory=lambda: {
+            "MODEL": "asterisk-en",
+            "MODELS_DIR": str(PROJECT / "build" / "models"),
+            "PYTHONUNBUFFERED": "1",
+        }
     )
     interpreter: Path = PROJECT / ".venv" / "worker" / "bin" / "python"
 

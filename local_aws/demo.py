@@ -32,7 +32,8 @@ class Request:
 
     audio: Path
     out: Path | None
-    model: Path | None
+    model: str | None
+    """A built-in name, or the path of a file or folder."""
     scorer: Path | None
     cloud_assembly: Path
 
@@ -127,11 +128,23 @@ def _upload(aws: server.LocalAws, bucket: str, recordings: Mapping[str, Path]) -
 
 
 def _upload_model(aws: server.LocalAws, bucket: str, request: Request) -> dict[str, str]:
+    """Upload the model and the scorer of the request. Return the params that name them."""
+    s3 = aws.client("s3")
     params = {}
-    for kind, path in (("model", request.model), ("scorer", request.scorer)):
-        if path is not None:
-            aws.client("s3").upload_file(str(path), bucket, f"models/own/{path.name}")
-            params[kind] = f"s3://{bucket}/models/own/{path.name}"
+    for kind, name in (("model", request.model), ("scorer", request.scorer)):
+        if name is None:
+            continue
+        path = Path(name)
+        if not path.exists():
+            params[kind] = str(name)
+        elif path.is_dir():
+            params[kind] = f"s3://{bucket}/{layout.model_folder('own')}{path.resolve().name}/"
+            for file in path.iterdir():
+                if file.is_file():
+                    s3.upload_file(str(file), bucket, f"{layout.model_folder('own')}{path.resolve().name}/{file.name}")
+        else:
+            params[kind] = f"s3://{bucket}/{layout.model_folder('own')}{path.name}"
+            s3.upload_file(str(path), bucket, layout.model_folder("own") + path.name)
     return params
 
 

@@ -1,5 +1,7 @@
 """AWS Batch on Fargate: compute environments, queue, job definition and roles of the children."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from aws_cdk import Stack
@@ -12,9 +14,11 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from transcription_contract import deployment, layout
+from transcription_contract.model_files import BuiltInModel
 from transcription_contract.results import ExitCode
+from transcription_contract.speech_engines import SpeechEngine
 
-from .image import built_in_models
+from .image import content_of
 from .logs import log_group
 from .network import Network
 from .stack_settings import Settings
@@ -59,7 +63,7 @@ class TranscriptionBatch(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
-        self._built_in_models = built_in_models(image_directory, settings.image_build_args or {})
+        self._content = content_of(image_directory, settings.image_build_args or {})
         self.log_group = log_group(
             self, "Logs", name=f"/transcription/{settings.environment_name}/worker", settings=settings, key=key
         )
@@ -204,8 +208,12 @@ class TranscriptionBatch(Construct):
             type="container",
             platform_capabilities=["FARGATE"],
             propagate_tags=True,
-            # The command uses no parameter. The task `plan` reads this parameter to find the image's models.
-            parameters={deployment.BUILT_IN_MODELS: " ".join(self._built_in_models)},
+            # The command uses no parameter. The task `plan` reads them to know the image's models and engines.
+            parameters={
+                deployment.IMAGE_MODEL: self._content.model,
+                deployment.BUILT_IN_MODELS: _json(self._content.models),
+                deployment.ENGINES: _json(self._content.engines),
+            },
             ecs_properties=properties.EcsPropertiesProperty(task_properties=[task]),
             # Children that wait in the queue during a deployment keep the revision of their submission.
             resource_retention_policy=properties.ResourceRetentionPolicyProperty(skip_deregister_on_update=True),
@@ -284,6 +292,10 @@ class TranscriptionBatch(Construct):
             )
         )
         return role
+
+
+def _json(named: Mapping[str, BuiltInModel] | Mapping[str, SpeechEngine]) -> str:
+    return json.dumps({name: item.to_json() for name, item in named.items()}, separators=(",", ":"))
 
 
 def _ecs_tasks(scope: Construct) -> iam.ServicePrincipal:

@@ -161,6 +161,26 @@ def _why_missing(recording: Recording, found: Evidence) -> str:
 
 
 @dataclass
+class MadeBy:
+    """What one engine made with one model."""
+
+    files: int = 0
+    audio_seconds: float = 0.0
+    compute_seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as they stand in a report."""
+        return {
+            "files": self.files,
+            "audio_hours": round(self.audio_seconds / 3600, 4),
+            "compute_seconds": round(self.compute_seconds, 2),
+            "cpu_seconds_per_audio_second": round(self.compute_seconds / self.audio_seconds, 4)
+            if self.audio_seconds
+            else None,
+        }
+
+
+@dataclass
 class Totals:
     """The sums of a run, added up recording by recording."""
 
@@ -168,7 +188,7 @@ class Totals:
     audio_seconds: float = 0.0
     compute_seconds: float = 0.0
     replaced_transcripts: int = 0
-    made_by: Counter[tuple[str, str]] = field(default_factory=Counter)
+    made_by: dict[tuple[str, str], MadeBy] = field(default_factory=dict)
 
     def add(self, result: Outcome) -> None:
         """Count one more recording."""
@@ -178,7 +198,12 @@ class Totals:
             self.compute_seconds += result.compute_seconds
             self.replaced_transcripts += bool(result.replaces)
             metadata = result.transcript.metadata
-            self.made_by[metadata.get(results.ENGINE, ""), metadata.get(results.MODEL, "")] += 1
+            made_by = self.made_by.setdefault(
+                (metadata.get(results.ENGINE, ""), metadata.get(results.MODEL, "")), MadeBy()
+            )
+            made_by.files += 1
+            made_by.audio_seconds += result.audio_seconds
+            made_by.compute_seconds += result.compute_seconds
 
     def to_json(self) -> dict[str, Any]:
         """The totals of the run's report."""
@@ -188,8 +213,8 @@ class Totals:
             "compute_seconds": round(self.compute_seconds, 2),
             "replaced_transcripts": self.replaced_transcripts,
             "made_by": [
-                {"engine": engine, "model": model, "files": files}
-                for (engine, model), files in self.made_by.most_common()
+                {"engine": engine, "model": model, **made_by.to_json()}
+                for (engine, model), made_by in sorted(self.made_by.items(), key=lambda item: -item[1].files)
             ],
         }
 

@@ -6,12 +6,14 @@ import heapq
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from transcription import planning
 from transcription.errors import TooExpensive
 from transcription.grouping import Grouped
+from transcription.model_rules import ModelFacts
+from transcription.planning import CpuRates
 from transcription.recording_table import RecordingTable
 from transcription.wording import counted
 from transcription_contract.model_files import ModelChoice
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_UNMEASURED = 0.30  # CPU time for a second of audio, if nobody measured it: as a full-size DeepSpeech model
+
 
 class JobSize:
     """How many children a job has, and what they cost.
@@ -29,13 +33,13 @@ class JobSize:
     Args:
         settings: The Airflow side's.
         run_options: The run's.
-        models: How many models the recordings need; each has a child at least.
+        rates: What the models cost that the recordings need; each has a child at least.
     """
 
-    def __init__(self, settings: Configuration, run_options: RunOptions, models: int) -> None:
+    def __init__(self, settings: Configuration, run_options: RunOptions, rates: CpuRates) -> None:
         self._settings = settings
         self._minutes = run_options.audio_minutes_per_child
-        self._models = models
+        self.rates = rates
         self.max_instances = run_options.max_instances or settings.max_instances_default
         self.max_usd = run_options.max_usd if run_options.max_usd is not None else settings.max_usd or math.inf
 
@@ -44,11 +48,21 @@ class JobSize:
         wanted = planning.child_count(
             audio_seconds, files, max_instances=self.max_instances, audio_minutes_per_child=self._minutes
         )
-        return max(wanted, self._models)
+        return max(wanted, len(self.rates))
 
-    def usd(self, audio_seconds: float, files: int) -> float:
-        """The estimated cost of so much audio in US dollars."""
-        return planning.estimated_usd(audio_seconds, self.children(audio_seconds, files), self._settings)
+    def usd(self, audio_seconds: float, cpu_seconds: float, files: int) -> float:
+        """The estimated cost in US dollars of so much audio, which takes so much CPU time."""
+        return planning.estimated_usd(cpu_seconds, self.children(audio_seconds, files), self._settings)
+
+    def usd_of(self, grouped: Grouped) -> float:
+        """The estimated cost of these recordings in US dollars."""
+        return self.usd(grouped.audio_seconds, planning.cpu_seconds(grouped.tables, self.rates), grouped.files)
+
+
+def cpu_rates(facts: Mapping[ModelChoice, ModelFacts], settings: Configuration) -> CpuRates:
+    """The CPU time that each model takes for a second of audio: as the settings say, else as measured."""
+    stated = settings.cpu_seconds_per_audio_second
+    return {choice: stated or found.cpu_seconds or _UNMEASURED for choice, found in facts.items()}
 
 
 def keep_within(grouped: Grouped, size: JobSize, *, cut: bool, again: bool) -> None:
@@ -63,7 +77,7 @@ def keep_within(grouped: Grouped, size: JobSize, *, cut: bool, again: bool) -> N
     Raises:
         TooExpensive: the run refuses to be cut, or nothing fits.
     """
-    usd = size.usd(grouped.audio_seconds, grouped.files)
+    usd = size.usd_of(grouped)
     if usd <= size.max_usd:
         return
     all_files, all_seconds = grouped.files, grouped.audio_seconds
@@ -78,7 +92,7 @@ def keep_within(grouped: Grouped, size: JobSize, *, cut: bool, again: bool) -> N
         )
     if again:
         raise TooExpensive(f"{figures}. A run with again cannot be cut, because the next one would begin anew.")
-    grouped.tables = what_fits(grouped.tables, size.usd, size.max_usd)
+    grouped.tables = what_fits(grouped.tables, size)
     if not grouped.tables:
         raise TooExpensive(f"{figures}. Not one of them fits: raise max_usd.")
     left = all_files - grouped.files
@@ -86,22 +100,20 @@ def keep_within(grouped: Grouped, size: JobSize, *, cut: bool, again: bool) -> N
     log.warning("%s. The run takes %s; %s left for a later run.", figures, counted(grouped.files, "recording"), left)
 
 
-def what_fits(
-    tables: Mapping[ModelChoice, RecordingTable], usd: Callable[[float, int], float], max_usd: float
-) -> dict[ModelChoice, RecordingTable]:
+def what_fits(tables: Mapping[ModelChoice, RecordingTable], size: JobSize) -> dict[ModelChoice, RecordingTable]:
     """The recordings that fit, the oldest uploads first. One that does not fit is passed over.
 
     Args:
         tables: All recordings by their model.
-        usd: Estimated cost in US dollars of so many seconds of audio in so many files.
-        max_usd: What the run may cost.
+        size: What the job costs, and what it may cost.
     """
     rows: defaultdict[ModelChoice, list[int]] = defaultdict(list)
-    seconds, files = 0.0, 0
+    seconds, work, files = 0.0, 0.0, 0
     for _, choice, row in heapq.merge(*(_by_age(choice, table) for choice, table in tables.items()), key=_uploaded):
-        more = seconds + tables[choice].audio_seconds[row]
-        if usd(more, files + 1) <= max_usd:
-            seconds, files = more, files + 1
+        more = tables[choice].audio_seconds[row]
+        more_work = work + more * size.rates[choice]
+        if size.usd(seconds + more, more_work, files + 1) <= size.max_usd:
+            seconds, work, files = seconds + more, more_work, files + 1
             rows[choice].append(row)
     return {choice: tables[choice].keep(sorted(rows[choice])) for choice in tables if rows[choice]}
 

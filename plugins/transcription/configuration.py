@@ -42,10 +42,9 @@ class Configuration:
     """Price of a vCPU hour (Fargate on demand, Linux x86, us-east-1, 2026)."""
     usd_per_gb_hour: float = 0.004445
     """Price of a GB of memory for an hour (Fargate on demand, Linux x86, us-east-1, 2026)."""
-    cpu_seconds_per_audio_second: float = 0.30
-    """What a child takes of its vCPUs for each second of audio, for the estimate before a run. The default is the most
-    that was measured (docs/benchmarks.md): a full-size `.tflite`, beam 500, no scorer, two busy CPUs; a scorer makes it
-    less."""
+    cpu_seconds_per_audio_second: float = 0.0
+    """What a child takes of its vCPUs for each second of audio, for the estimate before a run. 0: what was measured with
+    the model's engine (`engine.toml`)."""
     child_start_seconds: float = 60.0
     """Image pull, start and model load of a child, for the estimate before a run."""
     max_usd: float = 0.0

@@ -115,12 +115,24 @@ class Share(NamedTuple):
         return map(self.table.__getitem__, self.rows)
 
 
-def shares(tables: Mapping[ModelChoice, RecordingTable], children: int, *, max_instances: int) -> list[Share]:
+CpuRates = Mapping[ModelChoice, float]
+"""CPU time for a second of audio, by the model."""
+
+
+def cpu_seconds(tables: Mapping[ModelChoice, RecordingTable], rates: CpuRates) -> float:
+    """Estimated CPU time of all recordings."""
+    return sum(rates[choice] * sum(table.audio_seconds) for choice, table in tables.items())
+
+
+def shares(
+    tables: Mapping[ModelChoice, RecordingTable], children: int, rates: CpuRates, *, max_instances: int
+) -> list[Share]:
     """Share the recordings out over the children.
 
     Args:
         tables: The recordings by their model, at least one for each.
         children: How many children are wanted. Each model has one at least, so there may be more.
+        rates: What the models cost.
         max_instances: The user's limit.
 
     Raises:
@@ -131,7 +143,7 @@ def shares(tables: Mapping[ModelChoice, RecordingTable], children: int, *, max_i
             f"The recordings need {len(tables)} models, a child has one, and max_instances is {max_instances}: "
             f"raise it to {len(tables)} or more, or take one folder at a time with the param prefix."
         )
-    counts = _children_of_each(tables, children)
+    counts = _children_of_each(tables, children, rates)
     return [
         Share(choice, table, rows)
         for choice, table in tables.items()
@@ -139,9 +151,14 @@ def shares(tables: Mapping[ModelChoice, RecordingTable], children: int, *, max_i
     ]
 
 
-def _children_of_each(tables: Mapping[ModelChoice, RecordingTable], children: int) -> dict[ModelChoice, int]:
+def _children_of_each(
+    tables: Mapping[ModelChoice, RecordingTable], children: int, rates: CpuRates
+) -> dict[ModelChoice, int]:
     """Give each model a child, and each further child to the model with the most work per child."""
-    work = {choice: sum(table.audio_seconds) + len(table) * _OVERHEAD_SECONDS for choice, table in tables.items()}
+    work = {
+        choice: rates[choice] * (sum(table.audio_seconds) + len(table) * _OVERHEAD_SECONDS)
+        for choice, table in tables.items()
+    }
     counts = dict.fromkeys(tables, 1)
     most = [(-seconds, number, choice) for number, (choice, seconds) in enumerate(work.items())]
     heapq.heapify(most)
@@ -181,17 +198,23 @@ def audio_seconds(key: str, size: int) -> float:
     return size / _BYTES_PER_SECOND.get(layout.extension(key), _WAV_BYTES_PER_SECOND)
 
 
-def estimated_usd(audio_seconds: float, children: int, prices: Configuration) -> float:
-    """Estimated cost of the run's containers in US dollars. AWS bills at least a minute per child."""
-    container_seconds = audio_seconds * prices.cpu_seconds_per_audio_second / prices.vcpus_per_child
+def estimated_usd(cpu_seconds: float, children: int, prices: Configuration) -> float:
+    """Estimated cost of the run's containers in US dollars. AWS bills at least a minute per child.
+
+    Args:
+        cpu_seconds: CPU time of the engines.
+        children: Number of containers.
+        prices: The deployment's settings.
+    """
+    container_seconds = cpu_seconds / prices.vcpus_per_child
     billed = max(container_seconds + children * prices.child_start_seconds, children * 60)
     return container_usd(billed, prices)
 
 
-def estimated_seconds(shares: Iterable[Share], prices: Configuration) -> float:
-    """How long the job takes if all its children run at once: as long as the child with the most audio."""
-    most = max(sum(map(share.table.audio_seconds.__getitem__, share.rows)) for share in shares)
-    return most * prices.cpu_seconds_per_audio_second / prices.vcpus_per_child + prices.child_start_seconds
+def estimated_seconds(shares: Iterable[Share], rates: CpuRates, prices: Configuration) -> float:
+    """How long the job takes if all its children run at once: as long as the child with the most work."""
+    most = max(rates[share.choice] * sum(map(share.table.audio_seconds.__getitem__, share.rows)) for share in shares)
+    return most / prices.vcpus_per_child + prices.child_start_seconds
 
 
 def container_usd(seconds: float, prices: Configuration) -> float:

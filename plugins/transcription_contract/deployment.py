@@ -11,8 +11,13 @@ CONTAINER = "worker"
 COMMAND = ("python", "-m", "transcriber")
 """What the container runs."""
 
+# Parameters of the job definition, from which `plan` learns what the image has. The command uses none of them.
 BUILT_IN_MODELS = "built_in_models"
-"""Parameter of the job definition that lists the image's models, separated by spaces."""
+"""The image's models: a JSON object, name to `BuiltInModel.to_json`."""
+IMAGE_MODEL = "image_model"
+"""Name of the model that the image uses unless a run or the deployment names another."""
+ENGINES = "engines"
+"""The image's engines: a JSON object, name to `SpeechEngine.to_json`."""
 
 # Environment variables of the container.
 BUCKET_VARIABLE = "S3_BUCKET_NAME"

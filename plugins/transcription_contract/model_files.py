@@ -1,11 +1,17 @@
-"""The choice of a model and scorer, and the recognition of model files by their content."""
+"""The choice of a model and scorer, and the recognition of models by their content.
+
+A DeepSpeech model is a file. A Whisper model is a folder, as CTranslate2's converter writes it. The URL of a folder
+ends with a slash.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 LEAST_BYTES = 1024
 HEAD_BYTES = 4096
@@ -20,12 +26,30 @@ _SCORER_MAGIC = b"mmap lm http://kheafield.com/code"
 _GRAPH = re.compile(rb"\n[\x80-\xff]*[\x00-\x7f]\n[\x01-\x7f][\w./-]+\x12[\x01-\x7f]\w+")
 
 
+# A model of CTranslate2 starts with its format's version (uint32) and the name of its architecture (uint16, text):
+# https://github.com/OpenNMT/CTranslate2/blob/v4.8.1/python/ctranslate2/specs/model_spec.py
+_WHISPER = re.compile(rb"[\x01-\x0f]\0\0\0\x0c\0WhisperSpec\0")
+
+WEIGHTS = "model.bin"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
+FOLDER_FILES = (WEIGHTS, CONFIG, TOKENIZER, *VOCABULARIES, "preprocessor_config.json")
+"""The files of a model's folder that count. Others are ignored."""
+
+
 class ModelKind(Enum):
-    """Format of a DeepSpeech model file."""
+    """Format of a model."""
 
     TFLITE = "tflite"
     PBMM = "pbmm"
     PB = "pb"
+    WHISPER = "ctranslate2-whisper"
+
+    @property
+    def description(self) -> str:
+        """What to call such a model in a sentence."""
+        return "a Whisper model (CTranslate2)" if self is ModelKind.WHISPER else f"a .{self.value} model"
 
 
 class FileRole(Enum):
@@ -47,7 +71,7 @@ class ModelChoice(NamedTuple):
     """The model and scorer that a child transcribes with."""
 
     model: str | None = None
-    """A built-in name or an `s3://` URL. None means the image's model."""
+    """A built-in name or an `s3://` URL, with a slash at its end for a folder. None means the image's model."""
     scorer: str | None = None
     """The same, or `none`. None means the model's scorer; a model in S3 has none."""
 
@@ -63,6 +87,24 @@ IMAGE_MODEL = ModelChoice()
 """The model and scorer that the image was built with."""
 
 
+@dataclass(frozen=True)
+class BuiltInModel:
+    """What is known of a model that the image has."""
+
+    kind: ModelKind
+    size: int
+    """Bytes of its weights."""
+
+    def to_json(self) -> list[Any]:
+        """The model as plain JSON values."""
+        return [self.kind.value, self.size]
+
+    @classmethod
+    def of_json(cls, stated: Sequence[Any]) -> BuiltInModel:
+        """Read what `to_json` made."""
+        return cls(ModelKind(stated[0]), int(stated[1]))
+
+
 def is_s3_url(name: str) -> bool:
     """Whether a model's name is the URL of an object."""
     return name.startswith("s3://")
@@ -73,9 +115,14 @@ def is_no_scorer(name: str) -> bool:
     return name.lower() == NO_SCORER
 
 
+def is_folder(name: str) -> bool:
+    """Whether a model's name is that of a folder."""
+    return name.endswith("/")
+
+
 @dataclass(frozen=True)
 class S3Place:
-    """Bucket and key of an object."""
+    """Bucket and key of an object. The key of a folder ends with a slash."""
 
     bucket: str
     key: str
@@ -103,6 +150,8 @@ def recognise(size: int, head: bytes, tail: bytes) -> ModelKind | FileRole | Non
     """
     if size < LEAST_BYTES:
         return None
+    if _WHISPER.match(head):
+        return ModelKind.WHISPER
     if head.startswith(_SCORER_MAGIC):
         return FileRole.SCORER
     if head[4:8] == b"TFL3":
@@ -124,4 +173,27 @@ def fault(role: FileRole, size: int, head: bytes, tail: bytes) -> str:
         return "" if found is FileRole.SCORER else "its content is not a scorer's (KenLM binary with dictionary)"
     if found is FileRole.SCORER:
         return "it is a scorer"
+    if found is ModelKind.WHISPER:
+        return f"it is the {WEIGHTS} of a Whisper model: name its folder, with a slash at the end"
     return "" if found else "its content is not that of a .tflite, .pbmm or .pb"
+
+
+def folder_fault(files: Mapping[str, bytes], size: int) -> str:
+    """Why a folder is not a Whisper model of CTranslate2; empty if it is one.
+
+    Args:
+        files: The first `HEAD_BYTES` of each of `FOLDER_FILES` that it has; all of its `CONFIG`.
+        size: Length of its `WEIGHTS` in bytes.
+    """
+    absent = [name for name in (WEIGHTS, CONFIG) if name not in files]
+    if not any(name in files for name in (TOKENIZER, *VOCABULARIES)):
+        absent.append(f"{VOCABULARIES[0]} or {TOKENIZER}")
+    if absent:
+        return f"it has no {' and no '.join(absent)}"
+    if recognise(size, files[WEIGHTS], b"") is not ModelKind.WHISPER:
+        return f"its {WEIGHTS} is not that of a Whisper model of CTranslate2"
+    try:
+        config = json.loads(files[CONFIG])
+    except ValueError:
+        return f"its {CONFIG} is not JSON"
+    return "" if isinstance(config, dict) and "suppress_ids" in config else f"its {CONFIG} is not that of a Whisper model"

@@ -22,6 +22,14 @@ from .model_files import ModelChoice
 
 Options = TypeVar("Options", bound="TranscriptionOptions")
 
+AUTO = "auto"
+LANGUAGES = tuple(
+    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu hy id is "
+    "it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk "
+    "sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh".split()
+)
+"""Whisper's languages: https://github.com/openai/whisper/blob/v20250625/whisper/tokenizer.py"""
+
 
 class OptionError(ValueError):
     """An option is unknown, out of range or does not fit another one; the message names it and what to do."""
@@ -158,6 +166,22 @@ class Several:
 
 
 @dataclass(frozen=True)
+class Language:
+    """The code of a language that Whisper knows, or `auto`."""
+
+    allowed = "a code such as en, fr or zh, or auto"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "examples": [AUTO, *LANGUAGES]}
+
+    def checked(self, value: object) -> Any:
+        _require(isinstance(value, str))
+        code = str(value).strip().lower()
+        _require(not code or code == AUTO or code in LANGUAGES)
+        return code or None
+
+
+@dataclass(frozen=True)
 class Boosts:
     """Single words, each with a number."""
 
@@ -185,9 +209,6 @@ RECORDINGS = "What to transcribe"
 LIMITS = "How much at once"
 DECODING = "Model and decoder"
 
-ENGINES = frozenset({"deepspeech", "deepspeech-tflite"})
-"""All speech engines, by the name that each gives in a transcript's JSON."""
-
 
 @dataclass(frozen=True)
 class Option:
@@ -204,8 +225,8 @@ class Option:
     section: str
     needs_scorer: bool
     """Whether it has a meaning only with a scorer."""
-    engines: frozenset[str]
-    """The engines that honour it."""
+    by_engine: bool
+    """Whether the engine honours it, if it knows it. Otherwise the worker or the plan does."""
 
     def json_schema(self) -> dict[str, Any]:
         """JSON Schema of its values.
@@ -238,7 +259,7 @@ def _option(
     help: str,
     section: str,
     needs_scorer: bool = False,
-    engines: frozenset[str] = ENGINES,
+    by_engine: bool = False,
 ) -> Any:
     metadata = {
         "type": type,
@@ -246,7 +267,7 @@ def _option(
         "help": help,
         "section": section,
         "needs_scorer": needs_scorer,
-        "engines": engines,
+        "by_engine": by_engine,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=metadata)
@@ -277,14 +298,17 @@ class TranscriptionOptions:
         title="Alternatives",
         help="How many other readings of each segment the `json` has.",
         section=RECORDINGS,
+        by_engine=True,
     )
     hot_words: dict[str, float] = _option(
         Boosts(-100, 100),
         {},
         title="Hot-words",
-        help='Words with boosts, for example `{"voicemail": 7.5}`. They need a scorer.',
+        help='Words with boosts, for example `{"voicemail": 7.5}`. DeepSpeech needs a scorer for them. Whisper gets the '
+        "words as a prompt and ignores how large the boosts are.",
         section=DECODING,
         needs_scorer=True,
+        by_engine=True,
     )
     beam_width: int | None = _option(
         # Cost grows with the width, and no text gets better beyond this.
@@ -293,6 +317,7 @@ class TranscriptionOptions:
         title="Beam width",
         help="Wider is slower and may be more accurate. Empty: the model's own.",
         section=DECODING,
+        by_engine=True,
     )
     lm_alpha: float | None = _option(
         Number(0, 10),
@@ -301,6 +326,7 @@ class TranscriptionOptions:
         help="Weight of the scorer's language model. Give `lm_beta`, too. Empty: the scorer's own.",
         section=DECODING,
         needs_scorer=True,
+        by_engine=True,
     )
     lm_beta: float | None = _option(
         Number(-10, 10),
@@ -309,6 +335,24 @@ class TranscriptionOptions:
         help="Bonus for each word. Give `lm_alpha`, too. Empty: the scorer's own.",
         section=DECODING,
         needs_scorer=True,
+        by_engine=True,
+    )
+
+    language: str | None = _option(
+        Language(),
+        None,
+        title="Language",
+        help="What is spoken, for a model that knows several languages: a code such as `fr`, or `auto`. "
+        "Empty: the model's own language, or `auto` if it has several.",
+        section=DECODING,
+        by_engine=True,
+    )
+    engine: str | None = _option(
+        Text(),
+        None,
+        title="Engine",
+        help="Which engine runs the model, if the image has several for it. Empty: the preferred one.",
+        section=DECODING,
     )
 
     def __post_init__(self) -> None:
@@ -438,6 +482,11 @@ class RunOptions(TranscriptionOptions):
 def options(of: type[TranscriptionOptions]) -> list[Option]:
     """The options of a class, in the order in which it declares them."""
     return [_described(field) for field in dataclasses.fields(of)]
+
+
+def engine_option_names() -> frozenset[str]:
+    """Names of the options that an engine honours if it knows them."""
+    return frozenset(option.name for option in options(TranscriptionOptions) if option.by_engine)
 
 
 def _described(field: dataclasses.Field[Any]) -> Option:

@@ -32,8 +32,8 @@ class Engine(Protocol):
     facts: dict[str, Any]
     """What the engine is: its first answer, as docs/engines.md describes it."""
 
-    def recognise(self, pieces: Sequence[Samples]) -> list[dict[str, Any]]:
-        """A recognition for each piece, as docs/engines.md describes it."""
+    def recognise(self, pieces: Sequence[Samples]) -> list[list[dict[str, Any]]]:
+        """The segments of each piece, as docs/engines.md describes them."""
 
 
 def serve(load: Callable[[dict[str, Any]], Engine]) -> None:

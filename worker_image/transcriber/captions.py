@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .recognition import Word
+from .recognition import Word, joined
 from .transcript import Turn
 
 LINE_CHARACTERS = 42
@@ -98,7 +98,7 @@ def _fitting(words: Sequence[Word], first: int, speaker: str | None) -> Iterator
     line, used, characters = 1, _room(speaker), 0
     for number in range(first, len(words)):
         word = words[number]
-        length = len(word.text) + (number > first)
+        length = len(word.text) + (word.spaced and number > first)
         if used + length > LINE_CHARACTERS:
             line, used, length = line + 1, 0, len(word.text)
         if number > first and (line > LINES or word.end - words[first].start > MOST_SECONDS):
@@ -110,9 +110,8 @@ def _fitting(words: Sequence[Word], first: int, speaker: str | None) -> Iterator
 
 def _lines(words: Sequence[Word], speaker: str | None) -> list[str]:
     """One line if the words fit, otherwise two lines of similar length."""
-    texts = [word.text for word in words]
     room = _room(speaker)
-    halves = [(" ".join(texts[:middle]), " ".join(texts[middle:])) for middle in range(1, len(texts) + 1)]
+    halves = [(joined(words[:middle]), joined(words[middle:])) for middle in range(1, len(words) + 1)]
     fitting = [half for half in halves if room + len(half[0]) <= LINE_CHARACTERS and len(half[1]) <= LINE_CHARACTERS]
     if fitting[-1][1] == "":
         return [fitting[-1][0]]

@@ -22,7 +22,7 @@ from transcription_contract.results import ErrorCode
 
 from .failures import NOT_AUDIO, RecordingFailed, Rejected
 from .process import IsolatedProcess, ProcessDied, ProcessHangs
-from .samples import MAX_SECONDS, Piece
+from .samples import Piece, PieceSeconds
 
 if TYPE_CHECKING:
     from .audio import Audio
@@ -42,8 +42,8 @@ class Form:
     """Hz."""
     separate: bool
     """Whether its channels are kept apart."""
-    longest_seconds: float
-    """Maximum of a piece."""
+    piece_seconds: PieceSeconds
+    """Length of the pieces of a long recording."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,10 @@ class Decoder:
         self._tokens = itertools.count()
 
     def open(
-        self, source: Source, sample_rate: int, separate: bool = False, longest_seconds: float = MAX_SECONDS
+        self, source: Source, sample_rate: int, separate: bool = False, piece_seconds: PieceSeconds = PieceSeconds()
     ) -> DecodingSession:
-        """Decode a file to samples of that rate (Hz), its channels mixed or separate.
-
-        Args:
-            longest_seconds: Maximum of a piece for the engine.
-        """
-        form = Form(sample_rate, separate, longest_seconds)
+        """Decode a file to samples of that rate (Hz), its channels mixed or separate, in pieces of that length."""
+        form = Form(sample_rate, separate, piece_seconds)
         return DecodingSession(self._process, next(self._tokens), source, form)
 
     def __enter__(self) -> Decoder:
@@ -178,12 +174,12 @@ def _next_pieces(token: int, source: Source | None, form: Form, skip: int) -> De
     started = time.monotonic()
     if source is not None:
         audio = Audio(_content(source), form.sample_rate, form.separate)
-        _files[token] = _Open(audio, cut(audio.chunks(), form.sample_rate, form.longest_seconds), skip)
+        _files[token] = _Open(audio, cut(audio.chunks(), form.sample_rate, form.piece_seconds), skip)
     if token not in _files:
         raise _Unknown
     file = _files[token]
     try:
-        pieces, last = _some(file, form.sample_rate, started + ANSWER_SECONDS)
+        pieces, last = _some(file, form, started + ANSWER_SECONDS)
     except MemoryError:
         _forget(token)
         raise Rejected(ErrorCode.UNDECODABLE, NOT_AUDIO, "it needs more memory than any recording should") from None
@@ -196,13 +192,14 @@ def _next_pieces(token: int, source: Source | None, form: Form, skip: int) -> De
     return DecodedPieces(pieces, last, seconds, file.audio.duration, file.audio.channels, file.audio.warnings)
 
 
-def _some(file: _Open, sample_rate: int, deadline: float) -> tuple[list[Piece], bool]:
+def _some(file: _Open, form: Form, deadline: float) -> tuple[list[Piece], bool]:
     """Decode until there are enough pieces, the time is over or the file ends. Return whether it has ended."""
     some: list[Piece] = []
+    enough = (PIECES_SECONDS - form.piece_seconds.most) * form.sample_rate
     for pieces in file.steps:
         some += pieces[file.skip :]
         file.skip = max(0, file.skip - len(pieces))
-        if sum(len(piece.samples) for piece in some) >= (PIECES_SECONDS - MAX_SECONDS) * sample_rate:
+        if sum(len(piece.samples) for piece in some) >= enough:
             return some, False
         if time.monotonic() >= deadline:
             return some, False

@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from transcription_contract.model_files import ModelKind
+from transcription_contract.speech_engines import EngineError, SpeechEngine, choose_engine
 
 from .failures import ConfigError
 from .process import Channel, Child, Reply, SupervisedProcess
-from .recognition import Reading, Recognition, Word
-from .samples import Samples
+from .recognition import Reading, Recognition, RecognisedSegment, Word
+from .samples import PieceSeconds, Samples
 
 PROGRAMS = Path(__file__).parents[1] / "engines"
 ENVIRONMENTS = Path(sys.prefix).with_name("engine-environments")
+# The engines run side by side, one a CPU.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+CERTAINTIES = ("log_margin", "probability")
 _ANSWER_BYTES = 64 << 20  # more is no answer
 
 
@@ -31,12 +35,15 @@ _ANSWER_BYTES = 64 << 20  # more is no answer
 class EngineProgram:
     """A folder of `PROGRAMS`."""
 
-    name: str
+    engine: SpeechEngine
     program: Path
     python: Path
     """The interpreter of its environment."""
-    models: frozenset[str]
-    """The kinds of model that it runs, as `ModelKind`'s values."""
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.engine.name
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,12 @@ class EngineFacts:
     version: str
     sample_rate: int
     """Hz."""
-    longest_seconds: float
-    """Maximum of a piece."""
+    piece_seconds: PieceSeconds
+    """Length of the pieces of a long recording."""
     pieces: int
     """How many pieces it takes at once."""
-    options: frozenset[str]
-    """Names of the run options that it honours."""
+    certainty: str | None
+    """What stands beside a word: "log_margin", "probability", or None for nothing. docs/engines.md says what they mean."""
 
     @property
     def runtime(self) -> str:
@@ -79,29 +86,33 @@ def engine_programs(folder: Path) -> list[EngineProgram]:
 
 
 def _program(folder: Path) -> EngineProgram:
-    stated = tomllib.loads((folder / "engine.toml").read_text("utf-8"))
+    text = (folder / "engine.toml").read_text("utf-8")
     own = folder / "environment"
     environment = own if own.exists() else ENVIRONMENTS / folder.name
-    return EngineProgram(
-        folder.name,
-        (folder / stated.get("program", "program.py")).resolve(),
-        environment / "bin" / "python",
-        frozenset(stated["models"]),
-    )
+    try:
+        engine = SpeechEngine.of_toml(folder.name, text)
+    except EngineError as error:
+        raise ConfigError(str(error)) from error
+    program = tomllib.loads(text).get("program", "program.py")
+    return EngineProgram(engine, (folder / program).resolve(), environment / "bin" / "python")
 
 
-def engine_for(kind: ModelKind, folder: Path) -> EngineProgram:
-    """The engine for a kind of model. The first one by name that this image has, if there are several.
+def engine_for(kind: ModelKind, folder: Path, name: str | None = None) -> EngineProgram:
+    """The engine of this image for a kind of model.
+
+    Args:
+        kind: What the model is.
+        folder: The engines.
+        name: The engine that the run names.
 
     Raises:
-        ConfigError: this image has no engine for it.
+        ConfigError: this image has no engine for it, or not the named one.
     """
-    fitting = [program for program in engine_programs(folder) if kind.value in program.models]
-    present = [program for program in fitting if program.python.exists()]
-    if present:
-        return present[0]
-    named = " or ".join(program.name for program in fitting) or "an engine"
-    raise ConfigError(f"A .{kind.value} model needs {named}, which this image does not have")
+    present = {program.name: program for program in engine_programs(folder) if program.python.exists()}
+    try:
+        return present[choose_engine([program.engine for program in present.values()], kind, name).name]
+    except EngineError as error:
+        raise ConfigError(str(error)) from error
 
 
 class EngineProcess(SupervisedProcess[EngineFacts]):
@@ -132,7 +143,7 @@ class EngineProcess(SupervisedProcess[EngineFacts]):
                 pass_fds=[others_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # stdout is the worker's log
-                env={**os.environ, "PYTHONPATH": _python_path()},
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": _python_path()},
             )
         channel = _EngineChannel(Connection(ours.detach()), program.name)
         with suppress(OSError):  # it has died already, which the first answer shows
@@ -217,23 +228,34 @@ def _reply(message: dict[str, Any]) -> Reply:
     if "recognitions" in message:
         found = message["recognitions"]
         share = float(message["compute_seconds"]) / max(1, len(found))
-        return Reply([_recognition(item, share) for item in found])
-    return Reply(
-        EngineFacts(
-            str(message["name"]),
-            str(message["version"]),
-            int(message["sample_rate"]),
-            float(message["longest_seconds"]),
-            int(message["pieces"]),
-            frozenset(map(str, message["options"])),
-        )
+        return Reply([Recognition([_segment(segment) for segment in segments], share) for segments in found])
+    return Reply(_facts(message))
+
+
+def _facts(message: Mapping[str, Any]) -> EngineFacts:
+    certainty = message["certainty"]
+    if certainty not in (None, *CERTAINTIES):
+        raise ValueError(f"certainty is {certainty!r}")
+    return EngineFacts(
+        str(message["name"]),
+        str(message["version"]),
+        int(message["sample_rate"]),
+        PieceSeconds(**{name: float(value) for name, value in message["piece_seconds"].items()}),
+        int(message["pieces"]),
+        certainty,
     )
 
 
-def _recognition(found: Mapping[str, Any], compute_seconds: float) -> Recognition:
-    words = [
-        Word(str(text), float(start), float(end), None if margin is None else float(margin))
-        for text, start, end, margin in found["words"]
-    ]
-    readings = [Reading(str(text), float(score)) for text, score in found["alternatives"]]
-    return Recognition(words, float(found["score"]), readings, compute_seconds)
+def _segment(found: Mapping[str, Any]) -> RecognisedSegment:
+    return RecognisedSegment(
+        float(found["start"]),
+        float(found["end"]),
+        [_word(*word) for word in found["words"]],
+        float(found["score"]),
+        [Reading(str(text), float(score)) for text, score in found.get("alternatives", ())],
+        found.get("language"),
+    )
+
+
+def _word(text: str, start: float, end: float, certainty: float | None, spaced: bool = True) -> Word:
+    return Word(str(text), float(start), float(end), None if certainty is None else float(certainty), bool(spaced))

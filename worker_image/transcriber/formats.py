@@ -12,7 +12,7 @@ from .captions import Caption, captions
 from .recognition import Word
 from .transcript import Segment, Transcript
 
-SCHEMA = 2
+SCHEMA = 3
 CONTENT_TYPES = {
     "txt": "text/plain; charset=utf-8",
     "json": "application/json",
@@ -45,11 +45,12 @@ def _json(transcript: Transcript, origin: Mapping[str, Any]) -> bytes:
         "compute_seconds": round(transcript.compute_seconds, 3),
         "warnings": transcript.warnings,
         **origin,
+        "language": transcript.language or origin.get("language"),
     }
     written = io.BytesIO()
     written.write(_dumped(head, indent=1)[: -len("\n}")] + b',\n "segments": [')
     for number, segment in enumerate(transcript.segments):
-        written.write((b",\n  " if number else b"\n  ") + _dumped(_segment(segment)))
+        written.write((b",\n  " if number else b"\n  ") + _dumped(_segment(segment, origin.get("word_certainty"))))
     written.write(b"\n ]\n}\n")
     return written.getvalue()
 
@@ -58,28 +59,31 @@ def _dumped(document: Mapping[str, Any], indent: int | None = None) -> bytes:
     return json.dumps(document, ensure_ascii=False, indent=indent).encode("utf-8")
 
 
-def _segment(segment: Segment) -> dict[str, Any]:
+def _segment(segment: Segment, certainty: str | None) -> dict[str, Any]:
     return {
         "start": round(segment.start, 3),
         "end": round(segment.end, 3),
         "channel": segment.channel,
+        "language": segment.language,
         "text": segment.text,
         "log_score": round(segment.score, 3),
-        "words": [_word(word, segment.channel) for word in segment.words],
+        "words": [_word(word, segment.channel, certainty) for word in segment.words],
         "alternatives": [
             {"text": reading.text, "log_score": round(reading.score, 3)} for reading in segment.alternatives
         ],
     }
 
 
-def _word(word: Word, channel: int | None) -> dict[str, Any]:
-    return {
+def _word(word: Word, channel: int | None, certainty: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "text": word.text,
         "start": round(word.start, 3),
         "end": round(word.end, 3),
         "channel": channel,
-        "log_margin": None if word.margin is None else round(word.margin, 3),
     }
+    if certainty:
+        found[certainty] = None if word.certainty is None else round(word.certainty, 3)
+    return found
 
 
 def _srt(transcript: Transcript) -> str:

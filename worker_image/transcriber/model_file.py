@@ -1,4 +1,4 @@
-"""Read format, alphabet and checksum from model and scorer files."""
+"""Read format, alphabet and checksum from models and scorer files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import mmap
 import re
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from transcription_contract import model_files
@@ -23,12 +25,41 @@ ALIGNMENT, STATE_BYTES, ARC_BYTES = 16, 20, 16
 BLOCK = 1 << 20
 
 
+@dataclass(frozen=True)
+class File:
+    """A scorer's file, or a model's file or folder, on this machine."""
+
+    name: str  # the name in the user's setting
+    path: Path
+    sha256: str
+
+
 def model_kind(path: Path) -> ModelKind:
-    """Recognise a model file's format by its content and not by its name.
+    """Recognise a model's format by its content and not by its name.
+
+    Args:
+        path: Its file, or its folder.
 
     Raises:
-        ConfigError: it is not a DeepSpeech model; the message says what it looks like.
+        ConfigError: it is not a model; the message says what it looks like.
     """
+    return _folder_kind(path) if path.is_dir() else _file_kind(path)
+
+
+def _folder_kind(path: Path) -> ModelKind:
+    files = {}
+    for name in model_files.FOLDER_FILES:
+        if (path / name).is_file():
+            with (path / name).open("rb") as file:
+                files[name] = file.read(-1 if name == model_files.CONFIG else model_files.HEAD_BYTES)
+    weights = path / model_files.WEIGHTS
+    fault = model_files.folder_fault(files, weights.stat().st_size if weights.is_file() else 0)
+    if fault:
+        raise ConfigError(f"The folder {path} is not a Whisper model: {fault}")
+    return ModelKind.WHISPER
+
+
+def _file_kind(path: Path) -> ModelKind:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(model_files.HEAD_BYTES)
@@ -36,7 +67,7 @@ def model_kind(path: Path) -> ModelKind:
         tail = file.read()
     fault = model_files.fault(FileRole.MODEL, size, head, tail)
     found = model_files.recognise(size, head, tail)
-    if not isinstance(found, ModelKind):
+    if fault or not isinstance(found, ModelKind):
         raise ConfigError(f"The model {path} is not a DeepSpeech model: {fault}")
     return found
 
@@ -98,6 +129,16 @@ def _letters(content: mmap.mmap, at: int) -> list[str]:
 def sha256(path: Path) -> str:
     """SHA-256 of a file, as 64 hex digits."""
     return _digest(path, hashlib.sha256())
+
+
+def sha256_of_folder(files: Mapping[str, str]) -> str:
+    """SHA-256 of a model's folder: of what `sha256sum` prints for its files, sorted by their names.
+
+    Args:
+        files: The SHA-256 of each file by its name, as 64 hex digits.
+    """
+    listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def md5(path: Path) -> str:

@@ -14,38 +14,38 @@ import numpy as np
 import numpy.typing as npt
 import webrtcvad  # type: ignore[import-untyped]
 
-from .samples import MAX_SECONDS, Piece, Samples
+from .samples import Piece, PieceSeconds, Samples
 
 Flags = npt.NDArray[np.bool_]  # one per frame
 
-MIN_SECONDS = 10.0  # minimum of a piece before a pause
 FRAME_SECONDS = 0.03  # the detector accepts 10, 20 or 30 ms
 PAUSE_SECONDS = 0.3  # a shorter pause can be part of a word
-LONG_SILENCE_SECONDS = 2.0  # only silences this long are skipped
 KEPT_SILENCE_SECONDS = 0.5  # kept at each end of a long silence
 QUIET_RMS = 32768 * 10 ** (-50 / 20)  # -50 dBFS
 DETECTOR_RATES = (8000, 16000, 32000, 48000)
 DETECTOR_MODE = 2  # 0 classifies most as speech, 3 least
 
 
-def cut(chunks: Iterator[Samples], sample_rate: int, longest_seconds: float = MAX_SECONDS) -> Iterator[list[Piece]]:
+def cut(
+    chunks: Iterator[Samples], sample_rate: int, piece_seconds: PieceSeconds = PieceSeconds()
+) -> Iterator[list[Piece]]:
     """Cut a stream of int16 samples of shape (n, channels) into pieces, in order per channel.
 
     Yields, for each chunk and channel, the pieces that are complete with it, often none, and at the end the rest.
 
-    A channel that is no longer than that is one piece, as it is. Of a longer one everything is in exactly
+    A channel that is no longer than a piece may be is one piece, as it is. Of a longer one everything is in exactly
     one piece, except the inside of long silences. A channel that starts later or ends earlier is silent there.
 
     Args:
         chunks: The samples.
         sample_rate: In Hz.
-        longest_seconds: Maximum of a piece, at least 1.5 times MIN_SECONDS. A shorter recording is one piece.
+        piece_seconds: A longer recording is cut into pieces of this length.
     """
     windows: list[_Window] = []
     length = 0
     for chunk in chunks:
         windows += [
-            _Window(sample_rate, number + 1, length, longest_seconds) for number in range(len(windows), chunk.shape[1])
+            _Window(sample_rate, number + 1, length, piece_seconds) for number in range(len(windows), chunk.shape[1])
         ]
         length += len(chunk)
         for number, window in enumerate(windows):
@@ -60,12 +60,12 @@ class _Window:
 
     Args:
         first: where the channel starts, counted in samples from the start of the recording.
-        longest_seconds: as `cut`.
+        piece_seconds: as `cut`.
     """
 
-    def __init__(self, sample_rate: int, channel: int, first: int, longest_seconds: float) -> None:
+    def __init__(self, sample_rate: int, channel: int, first: int, piece_seconds: PieceSeconds) -> None:
         self._rate = sample_rate
-        self._longest = longest_seconds
+        self._least, self._longest, self._silence = piece_seconds
         self._channel = channel
         self._long = False
         self._frame = int(sample_rate * FRAME_SECONDS)
@@ -118,12 +118,12 @@ class _Window:
             yield self._piece(self._end_of_piece(pause, quiet))
 
     def _end_of_piece(self, pause: Flags, quiet: Flags) -> int:
-        silences = _runs(quiet, _frames(LONG_SILENCE_SECONDS))
+        silences = _runs(quiet, _frames(self._silence))
         if silences:
             return (silences[0][0] + _frames(KEPT_SILENCE_SECONDS)) * self._frame
         if self._seconds <= self._longest:
             return self._length
-        earliest = _frames(MIN_SECONDS)
+        earliest = _frames(self._least)
         pauses = _runs(pause[earliest:], _frames(PAUSE_SECONDS))
         if pauses:
             start, end = max(pauses, key=lambda run: run[1] - run[0])

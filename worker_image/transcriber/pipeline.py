@@ -30,7 +30,7 @@ from .failures import RecordingFailed, Rejected, Terminated, WorkerError
 from .log import log
 from .pool import Engines
 from .recording_in_progress import PendingPiece, RecordingInProgress
-from .samples import Piece
+from .samples import Piece, PieceSeconds
 from .source import Source
 from .storage import Bucket, scratch_space
 
@@ -61,7 +61,7 @@ class Pipeline:
 
     Args:
         sample_rate: of the engines, in Hz.
-        longest_seconds: maximum of a piece for the engines.
+        piece_seconds: length of the pieces of a long recording, at least and at most.
         separate: transcribe each channel by itself.
         at_once: number of pieces that all engines together work on.
         scratch: folder for large files.
@@ -75,7 +75,7 @@ class Pipeline:
         decoder: Decoder,
         engines: Engines,
         sample_rate: int,
-        longest_seconds: float,
+        piece_seconds: PieceSeconds,
         separate: bool,
         at_once: int,
         scratch: Path,
@@ -85,7 +85,7 @@ class Pipeline:
         self._decoder = decoder
         self._engines = engines
         self._rate = sample_rate
-        self._longest = longest_seconds
+        self._piece_seconds = piece_seconds
         self._separate = separate
         self._scratch = scratch
         self._pieces = threading.Semaphore(2 * at_once + 2)  # in the engines or next in their queue
@@ -146,7 +146,7 @@ class Pipeline:
         if recording.source_size <= MEMORY_BYTES:
             memory = io.BytesIO()
             source.download(memory)
-            decoding = self._decoder.open(memory.getvalue(), self._rate, self._separate, self._longest)
+            decoding = self._decoder.open(memory.getvalue(), self._rate, self._separate, self._piece_seconds)
             return Fetched(decoding, decoding.next_pieces())
         space = shutil.disk_usage(self._scratch).total
         if recording.source_size > space:
@@ -156,7 +156,7 @@ class Pipeline:
         try:
             with scratch_space(), os.fdopen(number, "wb") as file:
                 source.download(file)
-            decoding = self._decoder.open(name, self._rate, self._separate, self._longest)
+            decoding = self._decoder.open(name, self._rate, self._separate, self._piece_seconds)
             return Fetched(decoding, decoding.next_pieces(), Path(name))
         except BaseException:
             Path(name).unlink()
@@ -194,7 +194,7 @@ class Pipeline:
         answer = self._engines.transcribe(piece.samples, self._rate)
         answer.add_done_callback(lambda _: self._pieces.release())
         channel = piece.channel if self._separate else None
-        return PendingPiece(piece.start, piece.start + len(piece.samples) / self._rate, channel, answer)
+        return PendingPiece(piece.start, channel, answer)
 
     def _deliver(self, progress: RecordingInProgress, account: Account) -> None:
         recording = progress.recording

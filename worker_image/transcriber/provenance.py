@@ -12,6 +12,7 @@ from transcription_contract import __version__, results
 from transcription_contract.manifest import Recording
 from transcription_contract.run_options import TranscriptionOptions
 
+from .engine_programs import EngineFacts
 from .log import now
 from .model_loading import File, Model
 from .transcript import Transcript
@@ -25,8 +26,7 @@ class Provenance:
 
     run: str
     """The manifest's prefix."""
-    runtime: str
-    """Name and version of the engine, such as "deepspeech-tflite 0.9.3"."""
+    engine: EngineFacts
     model: Model
     options: TranscriptionOptions
 
@@ -35,6 +35,7 @@ class Provenance:
         """16 hex digits. They differ whenever the same audio could give other words."""
         made_of = [
             results.WORDS_VERSION,
+            self.engine.name,
             self.model.model.sha256,
             self.model.scorer.sha256 if self.model.scorer else None,
             self._words_options(),
@@ -42,8 +43,8 @@ class Provenance:
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
     def _words_options(self) -> dict[str, Any]:
-        """The options without the formats, because formats do not change the words."""
-        return {name: value for name, value in self.options.to_json().items() if name != "output_formats"}
+        """The options without those that do not change the words. The engine counts by its name."""
+        return {name: value for name, value in self.options.to_json().items() if name not in ("output_formats", "engine")}
 
     def metadata(self, recording: Recording) -> dict[str, str]:
         """S3 metadata of every document about a recording: the recording's version and the run."""
@@ -63,7 +64,7 @@ class Provenance:
             **self.metadata(recording),
             results.AUDIO_SECONDS: f"{transcript.duration:.3f}",
             results.COMPUTE_SECONDS: f"{transcript.compute_seconds:.3f}",
-            results.ENGINE: self.runtime,
+            results.ENGINE: self.engine.runtime,
             results.MODEL: f"{name} {model.sha256[:12]}",
         }
 
@@ -74,6 +75,7 @@ class Provenance:
             "source_etag": recording.source_etag,
             "uploaded": recording.uploaded.isoformat(),
             "run": self.run,
+            "word_certainty": self.engine.certainty,
             **self.made_by(),
         }
 
@@ -82,7 +84,7 @@ class Provenance:
         return {
             "time": now(),
             "transcriber": __version__,
-            "engine": self.runtime,
+            "engine": self.engine.runtime,
             "language": self.model.language,
             "model": _named(self.model.model),
             "scorer": _named(self.model.scorer) if self.model.scorer else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,30 +10,53 @@ from typing import NamedTuple
 class Word(NamedTuple):
     """A recognised word and its times in seconds.
 
-    margin is how much the log score falls from the best reading to the best one that lacks the word, or, if none
-    does, to the last one; None if there is only one reading.
+    certainty is how sure the engine is, in the measure that `EngineFacts.certainty` names; None if it does not know.
     """
 
     text: str
     start: float
     end: float
-    margin: float | None = None
+    certainty: float | None = None
+    spaced: bool = True
+    """Whether a space goes before it. Chinese and Japanese have none."""
+
+
+def joined(words: Iterable[Word]) -> str:
+    """The words as one text."""
+    return "".join(f" {word.text}" if word.spaced else word.text for word in words).lstrip()
 
 
 class Reading(NamedTuple):
-    """One of several candidate transcripts of a piece, with the engine's unnormalised log score."""
+    """One of several candidate transcripts of a segment, with the engine's unnormalised log score."""
 
     text: str
     score: float
 
 
 @dataclass(frozen=True)
-class Recognition:
-    """An engine's result for one piece: the best reading and the next best ones."""
+class RecognisedSegment:
+    """A stretch of a piece: the best reading and the next best ones. Times are in seconds from the piece's start."""
 
+    start: float
+    end: float
     words: list[Word]
+    """At least one."""
     score: float
     """The engine's unnormalised log score: comparable only between readings of the same audio."""
     alternatives: list[Reading] = field(default_factory=list)
+    language: str | None = None
+    """Its code, if the engine found it out."""
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """An engine's result for one piece. Without segments it has no words."""
+
+    segments: list[RecognisedSegment]
     compute_seconds: float = 0.0
     """CPU time of the engine's process."""
+
+    @property
+    def words(self) -> list[Word]:
+        """The words of all segments."""
+        return [word for segment in self.segments for word in segment.words]

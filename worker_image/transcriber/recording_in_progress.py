@@ -11,7 +11,7 @@ from transcription_contract.manifest import Recording
 from transcription_contract.results import ErrorCode
 
 from .failures import Rejected
-from .recognition import Recognition, Word
+from .recognition import Recognition
 from .transcript import Segment, Transcript
 
 NO_SPEECH = "No speech was recognised in this recording. Check that it has sound, and that its language is the model's."
@@ -19,10 +19,9 @@ NO_SPEECH = "No speech was recognised in this recording. Check that it has sound
 
 @dataclass(frozen=True)
 class PendingPiece:
-    """A piece that the engines have not answered yet. Times are in seconds of the recording."""
+    """A piece that the engines have not answered yet. It starts at this second of the recording."""
 
     start: float
-    end: float
     channel: int | None
     """Counted from 1. None means all channels, mixed."""
     answer: Future[Recognition]
@@ -80,9 +79,11 @@ class RecordingInProgress:
         piece = self.pending.popleft()
         found = piece.answer.result()
         self.compute_seconds += found.compute_seconds
-        if found.words:
+        for part in found.segments:
             words = [
-                Word(sys.intern(word.text), piece.start + word.start, piece.start + word.end, word.margin)
-                for word in found.words
+                word._replace(text=sys.intern(word.text), start=piece.start + word.start, end=piece.start + word.end)
+                for word in part.words
             ]
-            self.segments.append(Segment(piece.start, piece.end, words, found.score, piece.channel, found.alternatives))
+            start, end = piece.start + part.start, piece.start + part.end
+            segment = Segment(start, end, words, part.score, piece.channel, part.alternatives, part.language)
+            self.segments.append(segment)

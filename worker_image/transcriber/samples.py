@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,15 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.int16]
 """Samples of shape (n,) for one channel or (n, channels) for several. Full scale is ±32768."""
 
-MAX_SECONDS = 30.0
-"""Maximum of a piece, unless the engine says otherwise."""
+
+class PieceSeconds(NamedTuple):
+    """How long the pieces of a long recording are."""
+
+    least: float = 10.0
+    most: float = 30.0
+    """At least 1.1 times `least`."""
+    silence: float = 2.0
+    """A silence this long ends a piece sooner. Its inside is skipped."""
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from .recognition import Reading, Word
+from .recognition import Reading, Word, joined
 
 TURN_PAUSE_SECONDS = 0.5  # a longer pause may end a speaker's turn
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The words of one piece. Times are in seconds from the start of the recording."""
+    """A stretch of a recording with words. Times are in seconds from the start of the recording."""
 
     start: float
     end: float
@@ -21,10 +22,11 @@ class Segment:
     score: float  # the engine's unnormalised log score
     channel: int | None = None  # counted from 1; None means all channels, mixed
     alternatives: list[Reading] = field(default_factory=list)
+    language: str | None = None  # its code, if the engine found it out
 
     @property
     def text(self) -> str:
-        return " ".join(word.text for word in self.words)
+        return joined(self.words)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Turn:
 
     @property
     def text(self) -> str:
-        words = " ".join(word.text for word in self.words)
+        words = joined(self.words)
         return f"{self.speaker}: {words}" if self.speaker else words
 
 
@@ -47,6 +49,15 @@ class Transcript:
     channels: int  # number of channels in the recording
     compute_seconds: float  # CPU time of the engines
     warnings: list[str]
+
+    @property
+    def language(self) -> str | None:
+        """The language of most words, if the engine found it out."""
+        words: Counter[str] = Counter()
+        for segment in self.segments:
+            if segment.language:
+                words[segment.language] += len(segment.words)
+        return words.most_common(1)[0][0] if words else None
 
     @property
     def text(self) -> str:

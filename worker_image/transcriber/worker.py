@@ -11,13 +11,14 @@ from typing import BinaryIO
 
 from transcription_contract import __version__, manifest
 from transcription_contract.manifest import Header, ManifestError
-from transcription_contract.run_options import TranscriptionOptions
+from transcription_contract.run_options import OptionError, TranscriptionOptions
+from transcription_contract.speech_engines import EngineError
 
 from . import signals
 from .cpus import available_cpus
 from .decoder import Decoder
 from .delivery import Delivery
-from .engine_programs import EngineFacts, EngineSpec, engine_for
+from .engine_programs import EngineSpec, engine_for
 from .environment import Environment, read_environment
 from .failures import ConfigError, Gone, ProcessLimitError, TemporaryError, Terminated, WorkerError
 from .log import log
@@ -32,7 +33,6 @@ from .storage import Bucket, scratch_folder, scratch_space
 # 30 seconds of speech take at least so many bytes in common encodings.
 PIECE_BYTES = 48_000
 READINGS = 20  # for margins and alternatives; 1% of the engine's time
-WORKER_OPTIONS = frozenset({"output_formats", "channels"})  # which no engine needs to know
 UNEXPECTED = 1  # the exit code of a bug, as Python's own
 
 
@@ -50,17 +50,16 @@ def main() -> int:
             spec = engine_spec(model, options, environment.engines_dir)
             with Engines(spec, width) as engines:
                 facts = engines.facts()
-                check_options(spec, facts)
                 log("started", transcriber=__version__, manifest=environment.manifest_key, files=work.recordings,
                     engines=width, engine=facts.runtime, sample_rate=facts.sample_rate,
                     model=model.model, scorer=model.scorer)  # fmt: skip
                 pipeline = Pipeline(
                     bucket=bucket,
-                    delivery=Delivery(bucket, Provenance(environment.manifest_prefix, facts.runtime, model, options)),
+                    delivery=Delivery(bucket, Provenance(environment.manifest_prefix, facts, model, options)),
                     decoder=decoder,
                     engines=engines,
                     sample_rate=facts.sample_rate,
-                    longest_seconds=facts.longest_seconds,
+                    piece_seconds=facts.piece_seconds,
                     separate=options.channels == "separate",
                     at_once=width * facts.pieces,
                     scratch=scratch,
@@ -117,18 +116,20 @@ def with_model_of(header: Header, environment: Environment) -> Environment:
 
 
 def engine_spec(model: Model, options: TranscriptionOptions, engines_dir: Path) -> EngineSpec:
-    """What the model's engine is started with. Raises ConfigError if this image has no engine for the model."""
+    """What the model's engine is started with.
+
+    Raises:
+        ConfigError: this image has no engine for the model, or the engine lacks an option of the run.
+    """
+    program = engine_for(model.kind, engines_dir, options.engine)
+    try:
+        program.engine.check(options, model.choice)
+    except (EngineError, OptionError) as error:
+        raise ConfigError(str(error)) from error
     scorer = model.scorer.path if model.scorer else None
-    given = {name: value for name, value in options.changed().items() if name not in WORKER_OPTIONS}
+    given = {name: value for name, value in options.changed().items() if name in program.engine.options}
     readings = READINGS if "json" in options.output_formats else 1
-    return EngineSpec(engine_for(model.kind, engines_dir), model.model.path, scorer, given, readings)
-
-
-def check_options(spec: EngineSpec, facts: EngineFacts) -> None:
-    """Raise ConfigError if the run has an option that the engine does not honour."""
-    ignored = sorted(set(spec.options) - facts.options)
-    if ignored:
-        raise ConfigError(f"The engine {facts.name} has no {' and no '.join(ignored)}: leave that out of the run")
+    return EngineSpec(program, model.model.path, scorer, given, readings)
 
 
 def leave(code: int, stderr: StderrLog) -> None:

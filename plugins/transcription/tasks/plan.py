@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from transcription.bucket import Bucket
 from transcription.configuration import Configuration
 from transcription.errors import ModelUnusable, SettingError
 from transcription.model_check import Models
+from transcription.model_rules import ModelFacts
 from transcription.params import run_options_of, selection_of
 from transcription.plan_summary import PlanSummary
 from transcription.planning import Share
@@ -35,6 +36,7 @@ from transcription_contract import deployment, layout, manifest
 from transcription_contract.manifest import Header
 from transcription_contract.model_files import ModelChoice
 from transcription_contract.run_options import OptionError, RunOptions
+from transcription_contract.speech_engines import EngineError
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +98,8 @@ def _plan(
     live_runs = batch_jobs.live_runs(boto3.client("batch"), settings.job_queue)
     claims = bucket.claims_of_others(manifest_prefix, live_runs)
     chosen = selection.choose(*bucket.selected(selection), claims)
-    grouped = grouping.group_by_model(planning.recordings(chosen, claims.stems), models.rule(run_options.model_choice))
+    rule = models.rule(run_options.model_choice, run_options.engine)
+    grouped = grouping.group_by_model(planning.recordings(chosen, claims.stems), rule)
     if grouped.oldest_waiting:
         hours = (datetime.now(UTC) - grouped.oldest_waiting).total_seconds() / 3600
         notifications.put_metrics(settings, {deployment.METRIC_OLDEST_WAITING: hours})
@@ -104,12 +107,13 @@ def _plan(
         if grouped.unusable_models:
             raise ModelUnusable(" ".join(grouped.unusable_models))
         raise AirflowSkipException(f"No recording is left to transcribe.{_why_left_alone(grouped)}")
-    _check_scorers(run_options, grouped.tables)
+    facts = {choice: rule.facts[choice] for choice in grouped.tables}
+    _check_options(run_options, facts)
 
-    size = budget.JobSize(settings, run_options, models=len(grouped.tables))
+    size = budget.JobSize(settings, run_options, budget.cpu_rates(facts, settings))
     budget.keep_within(grouped, size, cut=run_options.above_max_usd == "cut", again=selection.again)
     children = size.children(grouped.audio_seconds, grouped.files)
-    shares = planning.shares(grouped.tables, children, max_instances=size.max_instances)
+    shares = planning.shares(grouped.tables, children, size.rates, max_instances=size.max_instances)
     summary = PlanSummary(
         plan_id=secrets.token_hex(batch_jobs.PLAN_ID_LENGTH // 2),
         made_from=models.made_from(run_options, selection),
@@ -122,8 +126,8 @@ def _plan(
         unusable_models=tuple(sorted(grouped.unusable_models)[:_REASONS]),
         largest_files=tuple(grouped.largest_files()),
         estimated_audio_hours=round(grouped.audio_seconds / 3600, 3),
-        estimated_minutes=round(planning.estimated_seconds(shares, settings) / 60, 1),
-        estimated_usd=round(size.usd(grouped.audio_seconds, grouped.files), 4),
+        estimated_minutes=round(planning.estimated_seconds(shares, size.rates, settings) / 60, 1),
+        estimated_usd=round(size.usd_of(grouped), 4),
         dry_run=run_options.dry_run,
     )
     return summary, shares
@@ -142,9 +146,11 @@ def manifests(shares: Iterable[Share], run_options: RunOptions) -> Iterator[byte
         yield manifest.to_bytes(Header(share.choice, run_options), share.recordings())
 
 
-def _check_scorers(run_options: RunOptions, choices: Iterable[ModelChoice]) -> None:
+def _check_options(run_options: RunOptions, facts: Mapping[ModelChoice, ModelFacts]) -> None:
+    """Refuse options that a model's engine lacks, or that need a scorer where there is none."""
     try:
-        for choice in choices:
-            run_options.check_scorer(choice)
-    except OptionError as error:
+        for choice, found in facts.items():
+            if found.engine:
+                found.engine.check(run_options, choice)
+    except (EngineError, OptionError) as error:
         raise SettingError(f"{error}.") from error

@@ -17,8 +17,8 @@ import numpy as np
 from engine_protocol import Refused, Samples, serve
 
 PACKAGES = {"deepspeech": "deepspeech", "deepspeech-tflite": "deepspeech", "stt": "stt"}  # and their modules
-# An engine's cost grows faster than the length of a piece.
-LONGEST_SECONDS = 30.0
+# The cost grows faster than the length of a piece.
+PIECE_SECONDS = {"least": 10.0, "most": 30.0, "silence": 2.0}
 # Some versions crash on less than one window of 32 ms.
 LEAST_SECONDS = 0.1
 LAST_LETTER_SECONDS = 0.2
@@ -83,30 +83,36 @@ class DeepSpeech:
             "name": package,
             "version": module.version(),
             "sample_rate": self._rate,
-            "longest_seconds": LONGEST_SECONDS,
+            "piece_seconds": PIECE_SECONDS,
             "pieces": 1,
-            "options": ["alternatives", "beam_width", "hot_words", "lm_alpha", "lm_beta"],
-            "words": {"times": True, "certainty": "log_margin"},
+            "certainty": "log_margin",
         }
 
-    def recognise(self, pieces: Sequence[Samples]) -> list[dict[str, Any]]:
-        """The recognition of each piece, one after the other."""
-        return [self._recognition(piece) for piece in pieces]
+    def recognise(self, pieces: Sequence[Samples]) -> list[list[dict[str, Any]]]:
+        """The segments of each piece, one after the other: one, or none without words."""
+        return [self._segments(piece) for piece in pieces]
 
-    def _recognition(self, samples: Samples) -> dict[str, Any]:
+    def _segments(self, samples: Samples) -> list[dict[str, Any]]:
+        seconds = len(samples) / self._rate
         least = int(LEAST_SECONDS * self._rate)
         if len(samples) < least:
             samples = np.pad(samples, (0, least - len(samples)))
         best, *others = self._model.sttWithMetadata(samples, self._readings).transcripts
         words = words_of(best.tokens, len(samples) / self._rate)
+        if not words:
+            return []
         texts = [word.text for word in words]
         readings = _distinct(others, but=" ".join(texts))
         margins = _margins(texts, best.confidence, readings)
-        return {
-            "words": [[*word, margin] for word, margin in zip(words, margins)],
-            "score": best.confidence,
-            "alternatives": [reading for reading in readings if reading.text][: self._alternatives],
-        }
+        return [
+            {
+                "start": 0.0,
+                "end": seconds,
+                "words": [[*word, margin] for word, margin in zip(words, margins)],
+                "score": best.confidence,
+                "alternatives": [reading for reading in readings if reading.text][: self._alternatives],
+            }
+        ]
 
 
 def _package() -> str:

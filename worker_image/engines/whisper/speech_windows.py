@@ -1,0 +1,92 @@
+"""Packs the speech of a piece into windows of 30 seconds, because Whisper costs the same for each window, full or not."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Audio = npt.NDArray[np.float32]
+"""Mono samples of shape (n,) at RATE, full scale ±1."""
+
+Stretch = tuple[int, int]
+"""Start and end of some speech, in samples of the piece."""
+
+RATE = 16_000
+WINDOW_SECONDS = 30
+
+
+@dataclass
+class Window:
+    """Stretches of speech that Whisper hears as one."""
+
+    stretches: list[Stretch] = field(default_factory=list)
+    """In order."""
+
+    @property
+    def length(self) -> int:
+        """Samples of all stretches."""
+        return sum(map(_length, self.stretches))
+
+    @property
+    def start(self) -> float:
+        """Seconds of the piece."""
+        return self.stretches[0][0] / RATE
+
+    @property
+    def end(self) -> float:
+        """Seconds of the piece."""
+        return self.stretches[-1][1] / RATE
+
+    def audio(self, piece: Audio) -> Audio:
+        """The stretches of the piece, without the silences between them."""
+        return np.concatenate([piece[start:end] for start, end in self.stretches])
+
+    def times_in_piece(self, start: float, end: float) -> tuple[float, float]:
+        """Where a word of the window is in the piece, both in seconds. It ends in the stretch in which it starts."""
+        before = 0.0
+        for first, last in self.stretches:
+            length = (last - first) / RATE
+            if start < before + length or (first, last) == self.stretches[-1]:
+                break
+            before += length
+        shift = first / RATE - before
+        latest = last / RATE
+        return min(start + shift, latest), min(end + shift, latest)
+
+    def after(self, seconds: float) -> list[Stretch]:
+        """What is left of the stretches after this second of the window."""
+        cut = round(self.times_in_piece(seconds, seconds)[0] * RATE)
+        return [(max(start, cut), end) for start, end in self.stretches if end > cut]
+
+
+def next_window(speech: deque[Stretch]) -> Window:
+    """Take the next stretches of speech, as many as fit into a window, at least one.
+
+    Args:
+        speech: What is left; loses what is taken. No stretch is longer than a window.
+    """
+    window = Window()
+    while speech and (not window.stretches or window.length + _length(speech[0]) <= WINDOW_SECONDS * RATE):
+        window.stretches.append(speech.popleft())
+    return window
+
+
+def _length(stretch: Stretch) -> int:
+    return stretch[1] - stretch[0]
+
+
+def trimmed(words: Sequence[tuple[float, float]], most: float) -> list[tuple[float, float]]:
+    """Shorten words that the alignment stretches over a silence: the first one from its start, others from their end.
+
+    Args:
+        words: Start and end of each word in seconds.
+        most: Longest that a word is, in seconds.
+    """
+    return [
+        (max(start, end - most), end) if number == 0 else (start, min(end, start + most))
+        for number, (start, end) in enumerate(words)
+    ]
