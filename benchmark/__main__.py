@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from benchmark import corpus, ways
-from benchmark.document import COSTS, machine, table, write
+from benchmark import engines as engines_
+from benchmark.document import COSTS, ENGINES_PAGE, machine, table, write
 from benchmark.rounds import Rounds, cpu, in_turns, medians, memory, paired, same_texts, speed_up, turned, turns, wall
 from benchmark.ways import Model, Outcome
 from fine_tuning.word_errors import word_error_rate
@@ -41,8 +42,6 @@ LATENCY = 0.1  # seconds
 # The values in docs/costs.md.
 TWO_ENGINES = 1.92  # speed of two engines / one engine: the lowest median of the part full-size so far
 ON_DEMAND, SPOT = 0.09985, 0.031  # USD per child-hour
-
-WHOLE_NUMBERS = ("number01.wav",)  # Whisper writes these numbers in digits, so its words cannot be compared
 
 
 @dataclass(frozen=True)
@@ -316,36 +315,29 @@ def _repeated(model: Model, base: corpus.Clip, count: int) -> Outcome:
     return ways.worker(model, {f"{count}-times.wav": wav}, interval=0.2, output_formats=["json", "srt", "vtt"])
 
 
-def peers(effort: Effort) -> None:
-    """Other speech recognisers whose weights are in a Python package."""
-    known = [clip for clip in corpus.originals() if clip.name not in WHOLE_NUMBERS]
-    short, long = known[: 4 if effort.quick else None], corpus.long_clip(1 if effort.quick else 3)
-    sets = {"short": {clip.name: clip.wav for clip in short}, "long": {long.name: long.wav}}
-    ways_of_all: dict[str, Callable[[dict[str, bytes]], Outcome]] = {
-        "pocketsphinx, its English model": functools.partial(ways.peer, "peer_pocketsphinx.py"),
-        "faster-whisper, `tiny.en`, int8": functools.partial(ways.peer, "peer_faster_whisper.py"),
-        "our worker, small model and scorer": lambda audio: ways.worker(TFLITE, audio, "0"),
-        "our worker, full-size model (not English)": lambda audio: ways.worker(FULL_SIZE, audio, "0"),
-    }
-    found = {
-        kind: in_turns(effort.rounds, {name: functools.partial(way, audio) for name, way in ways_of_all.items()})
-        for kind, audio in sets.items()
-    }
-    seconds = {"short": sum(clip.seconds for clip in short), "long": long.seconds}
-    rows = []
-    for name in ways_of_all:
-        rtf = [f"{statistics.median(map(cpu, found[kind][name])) / seconds[kind]:.3f}" for kind in sets]
-        texts = found["short"][name][0].texts
-        errors = f"{word_error_rate((clip.text, texts[clip.name]) for clip in short):.1%}"
-        rows.append((name, *rtf, "" if "not English" in name else errors))
-    what = f"{len(short)} sample recordings, {seconds['short']:.0f} s, and one of {seconds['long'] / 60:.0f} minutes"
-    head = ["", "CPU-s a second of audio, short recordings", "the long one", "word errors, short recordings"]
-    write("peers", stamp(f"{what}; one CPU, start included", effort.rounds) + table(head, rows), rows)
+def engines(effort: Effort) -> None:
+    """Each engine with each model that package registries have, and other recognisers; writes docs/engines.md."""
+    found = engines_.measure(effort.quick, effort.rounds)
+    clips = engines_.sets(effort.quick)
+    seconds = {name: sum(clip.seconds for clip in some) for name, some in clips.items()}
+    what = (
+        f"{len(clips['one voice'])} short recordings of one voice ({seconds['one voice']:.0f} s), "
+        f"{len(clips['other voices'])} of other voices ({seconds['other voices']:.0f} s), and a long one of all "
+        f"({seconds['long'] / 60:.0f} minutes); one CPU, start included"
+    )
+    facts = {name: {way: [vars(run) for run in runs] for way, runs in rounds.items()} for name, rounds in found.items()}
+    write("engines", stamp(what, effort.rounds) + engines_.engines_table(found, clips, usd), facts, ENGINES_PAGE)
+
+
+def usd(rtf: float) -> tuple[float, float]:
+    """USD for 1,000 hours of audio on demand and on Spot, with the prices and the formula of docs/costs.md."""
+    hours = 1000 * rtf / TWO_ENGINES
+    return hours * ON_DEMAND, hours * SPOT
 
 
 PARTS: dict[str, Callable[[Effort], None]] = {
     "small": small, "full-size": full_size, "start": start, "forms": forms, "defaults": defaults, "long": long,
-    "peers": peers,
+    "engines": engines,
 }  # fmt: skip
 
 

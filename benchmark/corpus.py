@@ -19,6 +19,7 @@ import soxr  # type: ignore[import-untyped]
 Samples = npt.NDArray[np.int16]
 
 RATE = 16_000
+VOICES = Path(__file__).parent / "voices"
 RECORDINGS = Path(__file__).parents[1] / "tests" / "recordings"
 SPEEDS = (1.0, 0.95, 1.05, 0.97, 1.03, 0.92, 1.08)  # speeds that the demo's model still recognises
 FORMS = {  # extension: container, codec, rate, channels
@@ -50,6 +51,12 @@ def originals() -> list[Clip]:
     return [Clip(entry["file"], entry["text"], samples_of(RECORDINGS / entry["file"])) for entry in entries]
 
 
+def other_voices() -> list[Clip]:
+    """Sentences of other people, from packages (benchmark/voices/ATTRIBUTION.md)."""
+    entries = json.loads((VOICES / "transcripts.json").read_text("utf-8"))
+    return [Clip(entry["file"], entry["text"], samples_of(VOICES / entry["file"])) for entry in entries]
+
+
 def short_clips(count: int) -> list[Clip]:
     """`count` recordings of 2 to 9 seconds: the samples, repeated at different speeds."""
     clips = originals()
@@ -63,12 +70,12 @@ def changed_speed(clip: Clip, speed: float) -> Clip:
     return Clip(f"{Path(clip.name).stem}-{round(100 * speed)}.wav", clip.text, samples)
 
 
-def long_clip(minutes: float, seed: int = 7) -> Clip:
-    """Samples in random order with pauses of 0.3 to 1 s, similar to natural speech."""
+def long_clip(minutes: float, seed: int = 7, clips: list[Clip] | None = None) -> Clip:
+    """Clips (the samples) in random order with pauses of 0.3 to 1 s, similar to natural speech."""
     chance = random.Random(seed)  # noqa: S311
     parts: list[Samples] = []
     texts: list[str] = []
-    clips = originals()
+    clips = clips or originals()
     length = 0
     while length < minutes * 60 * RATE:
         clip = chance.choice(clips)

@@ -20,9 +20,12 @@ from benchmark import corpus
 from fine_tuning.word_errors import word_error_rate
 from transcriber import pieces
 from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineProgram, EngineSpec
-from transcriber.samples import Samples
+from transcriber.recognition import joined
+from transcriber.samples import PieceSeconds, Samples
+from transcription_contract.speech_engines import SpeechEngine
 
 LIMIT_SECONDS = 3600.0  # for a piece
+ENGINE = SpeechEngine(name="measured", models=frozenset(), options=frozenset())
 
 
 def main(job: dict[str, Any]) -> None:
@@ -33,7 +36,7 @@ def main(job: dict[str, Any]) -> None:
 @contextmanager
 def engine(job: dict[str, Any], beam: int) -> Iterator[EngineProcess]:
     """DeepSpeech with this beam width, in the job's environment."""
-    program = EngineProgram("measured", PROGRAMS / "deepspeech" / "program.py", Path(job["python"]), frozenset())
+    program = EngineProgram(ENGINE, PROGRAMS / "deepspeech" / "program.py", Path(job["python"]))
     scorer = Path(job["scorer"]) if job["scorer"] else None
     process = EngineProcess(EngineSpec(program, Path(job["model"]), scorer, {"beam_width": beam}, readings=1))
     try:
@@ -46,7 +49,7 @@ def engine(job: dict[str, Any], beam: int) -> Iterator[EngineProcess]:
 def transcribed(process: EngineProcess, samples: Sequence[Samples]) -> tuple[list[str], float]:
     """The text of each piece, and the CPU seconds for all."""
     found = [process.recognise([piece], LIMIT_SECONDS)[0] for piece in samples]
-    texts = [" ".join(word.text for word in recognition.words) for recognition in found]
+    texts = [joined(recognition.words) for recognition in found]
     return texts, sum(recognition.compute_seconds for recognition in found)
 
 
@@ -84,12 +87,11 @@ def lengths(job: dict[str, Any], known: bool) -> list[dict[str, Any]]:
     rows = []
     with engine(job, 500) as process:
         for length in job["pieces"]:
-            pieces.MIN_SECONDS = length / 3
             row: dict[str, Any] = {"seconds": length, "errors": {}}
             spent = 0.0
             for name, samples in clips.items():
                 chunks = (samples[at : at + corpus.RATE, None] for at in range(0, len(samples), corpus.RATE))
-                cut = itertools.chain.from_iterable(pieces.cut(chunks, corpus.RATE, float(length)))
+                cut = itertools.chain.from_iterable(pieces.cut(chunks, corpus.RATE, PieceSeconds(length / 3, length)))
                 texts, cost = transcribed(process, [piece.samples for piece in cut])
                 spent += cost
                 if known:

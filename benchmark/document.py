@@ -1,4 +1,4 @@
-"""Writes measured tables into docs/benchmarks.md and docs/costs.md, between the two markers of each part."""
+"""Writes measured tables into docs/benchmarks.md, docs/costs.md and docs/engines.md, between the two markers of each part."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 COSTS = ROOT / "docs" / "costs.md"
+ENGINES_PAGE = ROOT / "docs" / "engines.md"
 RESULTS = ROOT / ".local" / "bench"
 
 

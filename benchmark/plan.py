@@ -26,7 +26,7 @@ from benchmark.document import machine, table, write
 from transcription import planning
 from transcription.bucket import Bucket
 from transcription.grouping import group_by_model
-from transcription.model_rules import Image, ModelRule
+from transcription.model_rules import Image, ModelFacts, ModelRule
 from transcription.plan_summary import PlanSummary
 from transcription.selection import Selection
 from transcription.tasks.plan import manifests
@@ -77,14 +77,14 @@ def plan(count: int) -> dict[str, Any]:
     """Do the work of `plan` between the listing and the upload of the manifests. Return figures about the plan."""
     selection = Selection()
     chosen = selection.choose(*bucket(count).selected(selection))
-    rule = ModelRule(IMAGE_MODEL, Image(built_in=frozenset()), {}, lambda _choice: None)
+    rule = ModelRule(IMAGE_MODEL, Image(built_in={}), {}, lambda _choice: ModelFacts(None, 0))
     grouped = group_by_model(planning.recordings(chosen, frozenset()), rule)
     if not grouped.tables:
         return {}
     children = planning.child_count(
         grouped.audio_seconds, grouped.files, max_instances=MAX_INSTANCES, audio_minutes_per_child=MINUTES_PER_CHILD
     )
-    shares = planning.shares(grouped.tables, children, max_instances=MAX_INSTANCES)
+    shares = planning.shares(grouped.tables, children, {IMAGE_MODEL: 0.3}, max_instances=MAX_INSTANCES)
     manifest_bytes = sum(map(len, manifests(shares, RunOptions())))
     summary = PlanSummary(
         plan_id="0123456789abcdef",

@@ -11,14 +11,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmark.document import table
 from transcription import planning
-from transcription.configuration import Configuration
+from transcription_contract.speech_engines import SpeechEngine
 
 START = 60.0  # seconds: placing the container, pulling the image
 LOAD = 1.5  # seconds: from the process's start to an engine that is ready
-RTF = Configuration.cpu_seconds_per_audio_second  # of one engine while the other engine works
+_TOML = Path(__file__).parents[1] / "worker_image" / "engines" / "deepspeech-tflite" / "engine.toml"
+RTF = SpeechEngine.of_toml("deepspeech-tflite", _TOML.read_text("utf-8")).cpu_seconds_of(0) or 0.0
+"""CPU time of one engine for a second of audio while the other engine works."""
 ENGINES = 2  # of a child with 2 vCPUs
 OVERHEAD = 0.016  # CPU-seconds per file outside the engine
 ORIGINAL_LOAD = 1.0  # seconds per file: process, model and scorer

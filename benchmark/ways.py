@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -95,13 +96,13 @@ def original(model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: 
     return _on_bucket(program, {}, audio, cpus, latency, 0, {})
 
 
-def peer(script: str, audio: dict[str, bytes]) -> Outcome:
-    """Run another recogniser on local WAV files, on one CPU."""
+def peer(script: str, audio: dict[str, bytes], arguments: Sequence[str] = ()) -> Outcome:
+    """Run another recogniser on local WAV files, on one CPU. The arguments go before the files."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in audio]
         for file in files:
             file.write_bytes(audio[file.name])
-        found = measured([str(PEER_PYTHON), str(HERE / script), *map(str, files)], {}, "0", 0)
+        found = measured([str(PEER_PYTHON), str(HERE / script), *arguments, *map(str, files)], {}, "0", 0.2)
     texts = {Path(line["file"]).name: line["text"] for line in map(json.loads, found.pop("lines"))}
     return Outcome(texts=texts, **found)
 
@@ -184,5 +185,11 @@ def _put(address: str, body: bytes) -> str:
 
 
 def _read(address: str) -> str:
-    with urllib.request.urlopen(address) as answer:
-        return answer.read().decode("utf-8")
+    """A transcript, or an empty text if the recording was rejected."""
+    try:
+        with urllib.request.urlopen(address) as answer:
+            return answer.read().decode("utf-8")
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return ""
+        raise

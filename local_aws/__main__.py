@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 def _model(text: str) -> str:
     if Path(text).exists() or (PROJECT / "build" / "models" / text).is_dir():
         return text
-    raise argparse.ArgumentTypeError(f"{text} is no file or folder, and the demo has no such model; it has whisper-tiny.en")
+    raise argparse.ArgumentTypeError(
+        f"{text} is no file or folder, and the demo has no such model; it has whisper-tiny.en"
+    )
 
 
 def _existing(text: str) -> Path:

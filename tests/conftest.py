@@ -32,7 +32,7 @@ def aws() -> Iterator[Any]:
 def stack(aws: Any) -> Any:
     from local_aws import deployment
 
-    return deployment.deploy(aws, PROJECT / "build" / "cdk.out")
+    return deployment.deploy(aws, PROJECT / "build" / "local")
 
 
 @pytest.fixture

@@ -31,21 +31,27 @@ def content_of(image_directory: Path, build_args: Mapping[str, str]) -> ImageCon
         build_args: Build arguments of the image; the Dockerfile has the defaults.
 
     Raises:
-        ValueError: MODEL or ENGINES names something that does not exist, or no engine of ENGINES runs the model.
+        ValueError: a build argument names something that does not exist, or no engine of ENGINES runs a model.
     """
     entries = tomllib.loads((image_directory / "transcriber" / "models.toml").read_text("utf-8"))
     model = _argument("MODEL", image_directory, build_args)
-    if model not in entries:
-        raise ValueError(f"MODEL is {model!r}; it must be one of {', '.join(entries)}.")
+    fetched = [model, *build_args.get("MORE_MODELS", "").split()]
+    for name in fetched:
+        if name not in entries:
+            raise ValueError(f"MODEL and MORE_MODELS have {name!r}; it must be one of {', '.join(entries)}.")
     names = _argument("ENGINES", image_directory, build_args).split()
     engines = {name: _engine(image_directory, name) for name in names}
-    try:
-        choose_engine(engines.values(), ModelKind(entries[model]["kind"]), None)
-    except EngineError as error:
-        raise ValueError(f"MODEL is {model!r}. {error}.") from error
+    for name in fetched:
+        try:
+            choose_engine(engines.values(), ModelKind(entries[name]["kind"]), None)
+        except EngineError as error:
+            raise ValueError(f"The image would have the model {name!r}. {error}.") from error
     folder = image_directory / "models"
-    there = {name: entry for name, entry in entries.items() if name == model or _is_in(folder, entry)}
-    models = {name: BuiltInModel(ModelKind(entry["kind"]), _size(folder, entry)) for name, entry in there.items()}
+    there = {name: entry for name, entry in entries.items() if name in fetched or _is_in(folder, entry)}
+    models = {
+        name: BuiltInModel(ModelKind(entry["kind"]), _size(folder, entry), entry.get("language"))
+        for name, entry in there.items()
+    }
     return ImageContent(model, models, engines)
 
 

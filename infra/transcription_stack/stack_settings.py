@@ -36,7 +36,7 @@ WEBSERVER_ACCESS = ("PUBLIC_ONLY", "PRIVATE_ONLY", "PUBLIC_AND_PRIVATE")
 BATCH_ARRAY_LIMIT = 10_000
 
 # The build arguments of worker_image/Dockerfile. Docker itself ignores an unknown argument.
-IMAGE_BUILD_ARGS = ("PYTHON", "ENGINES_PYTHON", "ENGINES", "MODEL", "MODEL_SHA256", "SCORER_SHA256")
+IMAGE_BUILD_ARGS = ("PYTHON", "ENGINES_PYTHON", "ENGINES", "MODEL", "MODEL_SHA256", "SCORER_SHA256", "MORE_MODELS")
 
 # The smallest and largest number in each field of a schedule.
 CRON_FIELDS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}

@@ -43,8 +43,8 @@ class Configuration:
     usd_per_gb_hour: float = 0.004445
     """Price of a GB of memory for an hour (Fargate on demand, Linux x86, us-east-1, 2026)."""
     cpu_seconds_per_audio_second: float = 0.0
-    """What a child takes of its vCPUs for each second of audio, for the estimate before a run. 0: what was measured with
-    the model's engine (`engine.toml`)."""
+    """What a child takes of its vCPUs for each second of audio, for the estimate before a run. 0: what was
+    measured for the model's engine (`engine.toml`)."""
     child_start_seconds: float = 60.0
     """Image pull, start and model load of a child, for the estimate before a run."""
     max_usd: float = 0.0

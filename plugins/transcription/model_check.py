@@ -26,6 +26,7 @@ from transcription_contract.speech_engines import EngineError, SpeechEngine, cho
 
 log = logging.getLogger(__name__)
 
+
 def image_of(client: Any, job_definition: str) -> Image:
     """The models in the newest revision of the job definition.
 
@@ -94,7 +95,7 @@ class ModelCheck:
         if found is None:
             return ModelFacts(None, 0)
         try:
-            return ModelFacts(choose_engine(self._image.engines, found.kind, self._engine), found.size)
+            return ModelFacts(choose_engine(self._image.engines, found.kind, self._engine), found.size, found.language)
         except EngineError as error:
             raise ModelUnusable(f"{error}.") from error
 
@@ -158,7 +159,7 @@ class ModelCheck:
         fault = model_files.folder_fault(files, size)
         if fault:
             raise ModelUnusable(f"{url} is not a Whisper model ({fault}): upload it again, or name another one.")
-        return BuiltInModel(ModelKind.WHISPER, size)
+        return BuiltInModel(ModelKind.WHISPER, size, model_files.only_language(files[model_files.CONFIG]))
 
     def _head(self, place: S3Place) -> tuple[int, bytes]:
         """Size of an object, and its first bytes. S3 refuses a range of an empty one."""

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from transcription.errors import ModelUnusable
 from transcription_contract import layout
-from transcription_contract.model_files import EXTENSIONS, IMAGE_MODEL, WEIGHTS, BuiltInModel, FileRole, ModelChoice, is_folder
+from transcription_contract.model_files import (
+    EXTENSIONS,
+    IMAGE_MODEL,
+    WEIGHTS,
+    BuiltInModel,
+    FileRole,
+    ModelChoice,
+    is_folder,
+)
 from transcription_contract.speech_engines import SpeechEngine
 
 
@@ -30,8 +38,8 @@ class Image:
 def of_folders(bucket: str, keys: Iterable[str]) -> dict[str, ModelChoice | ModelUnusable]:
     """The folders of `models/` by name: the model and scorer of each, or the problem.
 
-    A folder holds at most one model and one scorer, recognised by their extensions. A Whisper model is the folder itself
-    or one of its subfolders, recognised by its `model.bin`. Other files and subfolders do not count.
+    A folder holds at most one model and one scorer, recognised by their extensions. A Whisper model is the folder
+    itself or one of its subfolders, recognised by its `model.bin`. Other files and subfolders do not count.
     """
     files: dict[str, dict[FileRole, list[str]]] = defaultdict(lambda: {FileRole.MODEL: [], FileRole.SCORER: []})
     for key in keys:
@@ -76,6 +84,8 @@ class ModelFacts:
     """The engine that runs it; None if only the children may read the model."""
     size: int
     """Bytes of its weights; 0 if unknown."""
+    language: str | None = None
+    """The only language that it knows; None if it has several, or does not say."""
 
     @property
     def cpu_seconds(self) -> float | None:

@@ -30,6 +30,9 @@ _GRAPH = re.compile(rb"\n[\x80-\xff]*[\x00-\x7f]\n[\x01-\x7f][\w./-]+\x12[\x01-\
 # https://github.com/OpenNMT/CTranslate2/blob/v4.8.1/python/ctranslate2/specs/model_spec.py
 _WHISPER = re.compile(rb"[\x01-\x0f]\0\0\0\x0c\0WhisperSpec\0")
 
+ENGLISH = "en"
+_ENGLISH_END_OF_TEXT = 50256  # https://github.com/openai/whisper/blob/v20250625/whisper/tokenizer.py
+
 WEIGHTS = "model.bin"
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
@@ -94,15 +97,18 @@ class BuiltInModel:
     kind: ModelKind
     size: int
     """Bytes of its weights."""
+    language: str | None = None
+    """The only language that it knows; None if it has several, or does not say."""
 
     def to_json(self) -> list[Any]:
         """The model as plain JSON values."""
-        return [self.kind.value, self.size]
+        return [self.kind.value, self.size, self.language]
 
     @classmethod
     def of_json(cls, stated: Sequence[Any]) -> BuiltInModel:
         """Read what `to_json` made."""
-        return cls(ModelKind(stated[0]), int(stated[1]))
+        kind, size, language = stated
+        return cls(ModelKind(kind), int(size), language)
 
 
 def is_s3_url(name: str) -> bool:
@@ -117,7 +123,7 @@ def is_no_scorer(name: str) -> bool:
 
 def is_folder(name: str) -> bool:
     """Whether a model's name is that of a folder."""
-    return name.endswith("/")
+    return name.endswith("/") and not name.endswith("//")
 
 
 @dataclass(frozen=True)
@@ -196,4 +202,14 @@ def folder_fault(files: Mapping[str, bytes], size: int) -> str:
         config = json.loads(files[CONFIG])
     except ValueError:
         return f"its {CONFIG} is not JSON"
-    return "" if isinstance(config, dict) and "suppress_ids" in config else f"its {CONFIG} is not that of a Whisper model"
+    is_whisper = isinstance(config, dict) and "suppress_ids" in config
+    return "" if is_whisper else f"its {CONFIG} is not that of a Whisper model"
+
+
+def only_language(config: bytes) -> str | None:
+    """The code of English if the `CONFIG` is that of an English Whisper model, whose tokens have other numbers.
+
+    Args:
+        config: All of it, as `folder_fault` accepts it.
+    """
+    return ENGLISH if _ENGLISH_END_OF_TEXT in json.loads(config).get("suppress_ids_begin", ()) else None

@@ -24,9 +24,13 @@ Options = TypeVar("Options", bound="TranscriptionOptions")
 
 AUTO = "auto"
 LANGUAGES = tuple(
-    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu hy id is "
-    "it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk "
-    "sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh".split()
+    " ".join(
+        (
+            "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu",
+            "hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt",
+            "ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh",
+        )
+    ).split()
 )
 """Whisper's languages: https://github.com/openai/whisper/blob/v20250625/whisper/tokenizer.py"""
 
@@ -304,8 +308,8 @@ class TranscriptionOptions:
         Boosts(-100, 100),
         {},
         title="Hot-words",
-        help='Words with boosts, for example `{"voicemail": 7.5}`. DeepSpeech needs a scorer for them. Whisper gets the '
-        "words as a prompt and ignores how large the boosts are.",
+        help='Words with boosts, for example `{"voicemail": 7.5}`. DeepSpeech needs a scorer for them. Whisper gets '
+        "those with a boost above 0 as a prompt, whatever the boost.",
         section=DECODING,
         needs_scorer=True,
         by_engine=True,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .model_files import ModelChoice, ModelKind, is_no_scorer
-from .run_options import TranscriptionOptions, engine_option_names
+from .run_options import AUTO, TranscriptionOptions, engine_option_names
 
 GIGABYTE = 1_000_000_000
 
@@ -85,19 +85,29 @@ class SpeechEngine:
             return self.cpu_seconds_per_gigabyte * model_bytes / GIGABYTE
         return self.cpu_seconds
 
-    def check(self, options: TranscriptionOptions, choice: ModelChoice) -> None:
+    def check(self, options: TranscriptionOptions, choice: ModelChoice, language: str | None) -> None:
         """Check that the engine can do what a run wants with a model.
 
+        Args:
+            options: Those of the run.
+            choice: The model and scorer.
+            language: The only language that the model knows; None if there are several, or it is unknown.
+
         Raises:
-            EngineError: it lacks an option or a scorer. The message names both.
+            EngineError: it lacks an option, a scorer or the language. The message names both.
             OptionError: an option needs a scorer, and the model has none.
         """
         lacking = sorted(options.changed().keys() & engine_option_names() - self.options)
         model = f"the model {choice.model}" if choice.model else "the image's model"
         if lacking:
             raise EngineError(
-                f"The engine {self.name}, which runs {model}, has no {' and no '.join(lacking)}; leave that out, or take "
-                "only recordings of other models with the param prefix"
+                f"The engine {self.name}, which runs {model}, has no {' and no '.join(lacking)}; leave that out, or "
+                "take only recordings of other models with the param prefix"
+            )
+        if options.language not in (None, AUTO, language or options.language):
+            raise EngineError(
+                f"language is {options.language!r}, and {model} knows only {language!r}; leave language empty, or name "
+                "a model of that language"
             )
         if self.scorer:
             options.check_scorer(choice)
@@ -130,6 +140,7 @@ def choose_engine(engines: Iterable[SpeechEngine], kind: ModelKind, name: str | 
     if not fitting:
         raise EngineError(
             f"The worker's image has no engine for {kind.description}; it has "
-            f"{', '.join(engine.name for engine in there) or 'none'}. The build argument ENGINES adds one (docs/engines.md)"
+            f"{', '.join(engine.name for engine in there) or 'none'}. The build argument ENGINES adds one "
+            "(docs/engines.md)"
         )
     return fitting[0]

@@ -24,7 +24,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from tests.faults.injection import MANIFEST, READS, REJECTED_STEPS, FaultyWorkers, WireFault, Worker
 from tests.faults.ledger import Ledger
 from tests.faults.runs import Run, wait_for_all
-from tests.faults.trials import DECODER, DISK, ENGINE, S3_STEPS, Trial, summary, table, write
+from tests.faults.trials import DECODER, DISK, ENGINE, S3_STEPS, WHISPER_ENGINE, Trial, summary, table, write
 from tests.worker.harness import SHORT, TEXTS, recording
 from tests.worker.proxy import Reset
 
@@ -33,6 +33,8 @@ DEADLINE = 900  # seconds for all runs of a round; long enough for a busy machin
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 UNAFFECTED = "vm-leavemsg.wav"
 REPLACEMENT = "conf-otherinparty.wav"
+WHISPER = "whisper-tiny.en"
+WHISPER_TEXTS = ("Press zero for help.", "Press 5 to leave a message.")
 NOT_AUDIO = b"Dear Sir or Madam, please find attached the recording.\n"
 ALWAYS = 1_000_000
 DENIED = "S3 denies access (403)"
@@ -110,6 +112,7 @@ def add_signals(builder: ScenarioBuilder, round_: int) -> None:
         for function in (DECODER, ENGINE):
             scenario, _ = builder.with_one_fault(signum.name, function, [code, 0])
             scenario.worker.crash(function, f"{signum.name} to the worker", len(recording()), 1)
+        add_whisper(builder, signum.name, f"{signum.name} to the worker", 1, [code, 0], expected_folders=("processed",))
 
 
 def killing(worker: Worker, signum: signal.Signals) -> Callable[[], None]:
@@ -141,8 +144,22 @@ def add_crashes(builder: ScenarioBuilder) -> None:
     for fault, function, failure, times, codes, final_folder, code in CRASHES:
         scenario, _ = builder.with_one_fault(fault, function, codes, expected_folders=(final_folder,), code=code)
         scenario.worker.crash(function, failure, len(recording()), times)
+        if function == ENGINE:
+            add_whisper(builder, fault, failure, times, codes, expected_folders=(final_folder,), code=code)
     scenario, name = builder.with_one_fault("idle processes killed", "source GET", [0])
     scenario.worker.wire.append(wire_fault("source GET", name, killing_children(scenario.worker)))
+
+
+def add_whisper(
+    builder: ScenarioBuilder, fault: str, failure: str, times: int, codes: list[int], **expected: Any
+) -> None:
+    """The same failure of an engine that runs Whisper."""
+    scenario, folder = builder.scenario(codes, model=WHISPER)
+    names = [f"{folder}good.wav", f"{folder}unaffected.wav"]
+    for name, sample, text in zip(names, (SHORT, UNAFFECTED), WHISPER_TEXTS, strict=True):
+        builder.ledger.put(name, recording(sample), text)
+    scenario.trials.append(Trial(fault, WHISPER_ENGINE, names, **expected))
+    scenario.worker.crash(ENGINE, failure, len(recording()), times)
 
 
 def killing_children(worker: Worker) -> Callable[[], None]:

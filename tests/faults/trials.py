@@ -11,8 +11,8 @@ from tests.faults.injection import REJECTED_STEPS, TRANSCRIBED_STEPS
 from tests.faults.ledger import Ledger
 
 S3_STEPS = (*TRANSCRIBED_STEPS, *REJECTED_STEPS)
-ENGINE, DECODER, DISK = "engine", "decoder", "scratch disk"
-COLUMNS = (*S3_STEPS, ENGINE, DECODER, DISK)
+ENGINE, WHISPER_ENGINE, DECODER, DISK = "engine", "engine (Whisper)", "decoder", "scratch disk"
+COLUMNS = (*S3_STEPS, ENGINE, WHISPER_ENGINE, DECODER, DISK)
 COUNTS = ("lost", "duplicated", "wrong")
 KINDS = {
     "the container is stopped (SIGTERM, as on a Spot interruption) or killed": ("SIGTERM", "SIGKILL"),

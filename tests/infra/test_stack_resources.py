@@ -6,7 +6,7 @@ import pytest
 
 from local_aws import batch
 from tests.infra.stack_template import PROJECT, Assembly, as_list, plain
-from transcription_stack.image import built_in_models
+from transcription_stack.image import content_of
 from transcription_stack.stack_settings import FARGATE_MEMORY_GB
 
 BUCKETS = ("StorageAudio", "StorageAirflowCode", "StorageAccessLogs")
@@ -197,14 +197,47 @@ def test_a_child_runs_the_worker_with_two_vcpus_and_four_gigabytes(stack: Assemb
 
 def test_the_job_definition_lists_the_models_of_the_image(stack: Assembly) -> None:
     parameters = stack.one("AWS::Batch::JobDefinition")["Parameters"]
-    assert parameters == {"built_in_models": "asterisk-en asterisk-en-pbmm deepspeech-0.9.3-en"}
+    assert parameters["image_model"] == "deepspeech-0.9.3-en"
+    demo = PROJECT / "worker_image" / "models" / "asterisk-en"
+    assert json.loads(parameters["built_in_models"]) == {
+        "asterisk-en": ["tflite", (demo / "asterisk-en.tflite").stat().st_size, "en"],
+        "asterisk-en-pbmm": ["pbmm", (demo / "asterisk-en.pbmm").stat().st_size, "en"],
+        "deepspeech-0.9.3-en": ["tflite", 47331784, "en"],
+    }
 
 
-def test_the_list_of_models_depends_on_the_build_argument() -> None:
-    demo = ["asterisk-en", "asterisk-en-pbmm"]
+def test_the_job_definition_lists_the_engines_of_the_image_with_what_they_can(stack: Assembly) -> None:
+    engines = json.loads(stack.one("AWS::Batch::JobDefinition")["Parameters"]["engines"])
+    assert engines.keys() == {"deepspeech", "deepspeech-tflite"}
+    assert engines["deepspeech-tflite"]["models"] == ["tflite"]
+    assert "beam_width" in engines["deepspeech-tflite"]["options"]
+
+
+def test_the_models_and_engines_depend_on_the_build_arguments() -> None:
+    demo = {"asterisk-en", "asterisk-en-pbmm"}
     image = PROJECT / "worker_image"
-    assert built_in_models(image, {"MODEL": "asterisk-en"}) == demo
-    assert built_in_models(image, {"MODEL": "deepspeech-0.9.3-en-pbmm"}) == [*demo, "deepspeech-0.9.3-en-pbmm"]
+    assert content_of(image, {"MODEL": "asterisk-en"}).models.keys() == demo
+    assert content_of(image, {"MODEL": "deepspeech-0.9.3-en-pbmm"}).models.keys() == {*demo, "deepspeech-0.9.3-en-pbmm"}
+    both = content_of(
+        image, {"MODEL": "asterisk-en", "MORE_MODELS": "whisper-base", "ENGINES": "deepspeech-tflite whisper"}
+    )
+    assert (both.model, both.models.keys()) == ("asterisk-en", {*demo, "whisper-base"})
+    whisper = content_of(image, {"MODEL": "whisper-small", "ENGINES": "whisper"})
+    assert whisper.models["whisper-small"].size == 483546902
+    assert [*whisper.engines] == ["whisper"]
+
+
+@pytest.mark.parametrize(
+    ("build_args", "reason"),
+    [
+        ({"MODEL": "whisper-smal"}, "MODEL and MORE_MODELS have 'whisper-smal'; it must be one of asterisk-en, "),
+        ({"ENGINES": "deepspeech vosk"}, "ENGINES has vosk, but there is no engines/vosk/engine.toml"),
+        ({"MORE_MODELS": "whisper-base"}, "no engine for a Whisper model .*; it has deepspeech, deepspeech-tflite"),
+    ],
+)
+def test_an_image_whose_model_has_no_engine_is_not_deployed(build_args: dict[str, str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        content_of(PROJECT / "worker_image", build_args)
 
 
 def test_a_child_has_two_minutes_to_stop_at_a_spot_interruption(stack: Assembly) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from tests.model.memory_s3 import Clock, Gate
 from tests.model.processes import Killed, Process
+from transcription_contract.speech_engines import SpeechEngine
 
 ATTEMPTS = 3
 START_SECONDS = 30.0  # start time of a container
+ENGINES = Path(__file__).parents[2] / "worker_image" / "engines"
+TFLITE = SpeechEngine.of_toml("deepspeech-tflite", (ENGINES / "deepspeech-tflite" / "engine.toml").read_text("utf-8"))
+IMAGE = {"image_model": "", "built_in_models": "{}", "engines": json.dumps({TFLITE.name: TFLITE.to_json()})}
 RETRIED = (75, 137)  # exit codes after which Batch starts a child again
 
 
@@ -179,7 +185,7 @@ class BatchClient:
         self._gate("DescribeJobDefinitions", "")
         container = {"name": "worker", "environment": [{"name": "MODEL", "value": self._batch.default_model}]}
         tasks = {"taskProperties": [{"containers": [container]}]}
-        definition = {"jobDefinitionArn": "definition:1", "revision": 1, "ecsProperties": tasks, "parameters": {}}
+        definition = {"jobDefinitionArn": "definition:1", "revision": 1, "ecsProperties": tasks, "parameters": IMAGE}
         yield {"jobDefinitions": [definition]}
 
 

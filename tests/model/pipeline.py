@@ -208,13 +208,13 @@ class _Engines:
         self._settings_words = [f"b{spec.options.get('beam_width', 0)}", model]
 
     def facts(self) -> engine_programs.EngineFacts:
-        return engine_programs.EngineFacts("deepspeech-tflite", "0.9.3", 16_000, 30.0, 1, frozenset({"beam_width"}))
+        return engine_programs.EngineFacts("deepspeech-tflite", "0.9.3", 16_000, samples.PieceSeconds(), 1, None)
 
     def transcribe(self, samples: bytes, sample_rate: int) -> Future[recognition.Recognition]:
         texts = [*samples.decode().split(), *self._settings_words]
         words = [recognition.Word(text, 0.1 * at, 0.1 * at + 0.1) for at, text in enumerate(texts)]
         future: Future[recognition.Recognition] = Future()
-        future.set_result(recognition.Recognition(words, -1.0))
+        future.set_result(recognition.Recognition([recognition.RecognisedSegment(0.0, 1.0, words, -1.0)]))
         return future
 
     def __enter__(self) -> _Engines:

@@ -33,7 +33,7 @@ def copy_of_project(folder: Path) -> Path:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, tree / name)
     (tree / "build").mkdir()
-    for shared in (".venv", "build/cdk.out", "build/on_upload"):
+    for shared in (".venv", "build/cdk.out", "build/local", "build/models", "build/on_upload"):
         (tree / shared).symlink_to(PROJECT / shared)
     return tree
 

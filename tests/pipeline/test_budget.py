@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from tests.task_context import task_context
-from transcription.budget import JobSize, keep_within
+from transcription.budget import JobSize, cpu_rates, keep_within
 from transcription.configuration import Configuration
 from transcription.errors import TooExpensive
 from transcription.grouping import Grouped
+from transcription.model_rules import ModelFacts
 from transcription.recording_table import RecordingTable
 from transcription.tasks.plan import plan
 from transcription_contract.manifest import Recording
 from transcription_contract.model_files import ModelChoice
 from transcription_contract.run_options import RunOptions, parse
+from transcription_contract.speech_engines import SpeechEngine
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = 3600.0
@@ -35,7 +37,8 @@ FRENCH, GERMAN = ModelChoice("fr", None), ModelChoice("de", None)
 
 
 def size(models: int = 1, settings: Configuration = PRICES, **params: Any) -> JobSize:
-    return JobSize(settings, parse(RunOptions, params), models)
+    """The size of a job whose first models are French and German, where a second of audio takes a second of CPU."""
+    return JobSize(settings, parse(RunOptions, params), dict.fromkeys([FRENCH, GERMAN][:models], 1.0))
 
 
 def grouped(*recordings: tuple[str, float, ModelChoice]) -> Grouped:
@@ -94,7 +97,28 @@ def test_the_param_goes_before_the_setting_and_each_model_has_a_child() -> None:
     limited = Configuration(bucket="b", job_queue="q", job_definition="d", max_usd=7)
     assert [size(settings=limited).max_usd, size(settings=limited, max_usd=0).max_usd] == [7, 0]
     assert size().max_usd == float("inf")
-    assert size(models=3).children(1, 1) == 3
+    assert size(models=2).children(1, 1) == 2
+
+
+def test_a_model_that_costs_more_fits_less_often() -> None:
+    found = grouped(("new.wav", 1, FRENCH), ("mid.wav", 1, GERMAN), ("old.wav", 1, FRENCH))
+    dear = JobSize(PRICES, parse(RunOptions, {"max_usd": 2.5}), {FRENCH: 1.0, GERMAN: 9.0})
+    keep_within(found, dear, cut=True, again=False)
+    assert names(found) == {FRENCH: ["new.wav", "old.wav"]}
+
+
+WHISPER = SpeechEngine(name="w", models=frozenset(), options=frozenset(), cpu_seconds_per_gigabyte=0.4)
+
+
+def test_the_cost_of_a_model_is_the_measured_one_unless_the_deployment_states_another() -> None:
+    facts = {
+        FRENCH: ModelFacts(SpeechEngine(name="d", models=frozenset(), options=frozenset(), cpu_seconds=0.3), 7),
+        GERMAN: ModelFacts(WHISPER, 500_000_000),
+        ModelChoice("unknown", None): ModelFacts(None, 0),
+    }
+    measured = Configuration(bucket="b", job_queue="q", job_definition="d")
+    assert [*cpu_rates(facts, measured).values()] == [0.3, 0.2, 0.3]
+    assert {*cpu_rates(facts, PRICES).values()} == {1}
 
 
 def test_a_plan_above_the_limit_writes_no_manifest(put: Any, configured: Any, keys: Any) -> None:

@@ -225,7 +225,7 @@ def test_the_command_asks_and_erases_nothing_without_a_yes(
     put: Any, keys: Any, stack: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     put("processed/a.wav", SPEECH)
-    command = [str(PROJECT / "build" / "cdk.out"), "a.wav", "--receipt", str(tmp_path / "receipt.json")]
+    command = [str(PROJECT / "build" / "local"), "a.wav", "--receipt", str(tmp_path / "receipt.json")]
     for answer in (lambda _: "no", lambda _: (_ for _ in ()).throw(EOFError)):
         monkeypatch.setattr("builtins.input", answer)
         with pytest.raises(SystemExit, match="Nothing was erased"):

@@ -11,7 +11,7 @@ from tests.task_context import task_context
 from transcription import notifications
 from transcription.errors import ModelUnusable
 from transcription.grouping import group_by_model
-from transcription.model_rules import Image, ModelRule
+from transcription.model_rules import Image, ModelFacts, ModelRule
 from transcription.params import selection_of
 from transcription.planning import Unplanned
 from transcription.selection import Interval, Selection
@@ -25,7 +25,7 @@ FOLDERS: dict[str, Any] = {
     "fr": ModelChoice("s3://b/models/fr/m.pbmm", None),
     "it": ModelUnusable("The folder it has no model."),
 }
-RULE = ModelRule(IMAGE_MODEL, Image(built_in=frozenset()), FOLDERS, lambda _choice: None)
+RULE = ModelRule(IMAGE_MODEL, Image(built_in={}), FOLDERS, lambda _choice: ModelFacts(None, 0))
 
 
 def recording(name: str, folder: str = "input/", uploaded: datetime = NOON) -> Recording:

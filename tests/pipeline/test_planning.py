@@ -142,27 +142,44 @@ def tables(**hours: float) -> dict[ModelChoice, RecordingTable]:
     return found
 
 
+def shares_of(found: dict[ModelChoice, RecordingTable], children: int, **more: Any) -> list[planning.Share]:
+    """The shares if all models cost the same."""
+    return planning.shares(found, children, dict.fromkeys(found, 1.0), **more)
+
+
+def test_a_model_that_costs_more_gets_more_children() -> None:
+    found = tables(fr=1, en=1)
+    rates = {ModelChoice("fr", None): 0.3, ModelChoice("en", None): 0.1}
+    shares = planning.shares(found, 4, rates, max_instances=9)
+    assert [share.choice.model for share in shares] == ["fr"] * 3 + ["en"]
+    assert planning.cpu_seconds(found, rates) == pytest.approx(3600 * 0.4)
+    longest = max(360 * 0.3 * len(shares[0].rows), 3600 * 0.1)
+    assert planning.estimated_seconds(shares, rates, PRICES) == pytest.approx(
+        longest / PRICES.vcpus_per_child + PRICES.child_start_seconds
+    )
+
+
 def test_a_child_has_one_model_and_each_model_gets_children_by_its_audio() -> None:
-    shares = planning.shares(tables(fr=6, en=2, de=0.1), 9, max_instances=20)
+    shares = shares_of(tables(fr=6, en=2, de=0.1), 9, max_instances=20)
     assert [share.choice.model for share in shares] == ["fr"] * 6 + ["en"] * 2 + ["de"]
     assert [len(share.rows) for share in shares] == [10] * 8 + [1]
 
 
 def test_each_model_has_a_child_even_with_little_work_and_no_child_is_idle() -> None:
-    assert len(planning.shares(tables(fr=0.1, en=0.1, de=0.1), 1, max_instances=3)) == 3
-    assert all(share.rows for share in planning.shares(tables(fr=0.3, en=0.2), 5, max_instances=5))
+    assert len(shares_of(tables(fr=0.1, en=0.1, de=0.1), 1, max_instances=3)) == 3
+    assert all(share.rows for share in shares_of(tables(fr=0.3, en=0.2), 5, max_instances=5))
 
 
 def test_a_model_with_one_long_recording_has_one_child_and_the_others_share_the_rest() -> None:
     found = tables(fr=2, en=0)
     found[ModelChoice("en", None)].append(Recording("input/l.wav", "e", 7, NOON, keeps_extension=False), 36_000.0)
-    shares = planning.shares(found, 5, max_instances=5)
+    shares = shares_of(found, 5, max_instances=5)
     assert [(share.choice.model, len(share.rows)) for share in shares] == [("fr", 5)] * 4 + [("en", 1)]
 
 
 def test_more_models_than_children_give_an_error_with_a_solution() -> None:
     with pytest.raises(SettingError, match=r"need 3 models, .* max_instances is 2: raise it to 3 or more, .* prefix"):
-        planning.shares(tables(fr=1, en=1, de=1), 2, max_instances=2)
+        shares_of(tables(fr=1, en=1, de=1), 2, max_instances=2)
 
 
 MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))
@@ -191,9 +208,7 @@ def test_the_estimate_grows_with_the_audio_and_includes_at_least_a_minute_per_ch
     assert planning.estimated_usd(1, 5, PRICES) == pytest.approx(5 * minute, rel=0.01)
     assert planning.estimated_usd(1, 5, quick_start) == pytest.approx(5 * minute, rel=0.01)
     ten, twenty = (planning.estimated_usd(hours * 3600, 1, PRICES) for hours in (10, 20))
-    assert twenty - ten == pytest.approx(
-        planning.container_usd(36_000 * PRICES.cpu_seconds_per_audio_second / 2, PRICES)
-    )
+    assert twenty - ten == pytest.approx(planning.container_usd(36_000 / 2, PRICES))
 
 
 def test_an_hour_of_a_container_costs_its_cpus_and_its_memory() -> None:

@@ -19,6 +19,7 @@ from local_aws import batch, deployment
 PROJECT = Path(__file__).resolve().parents[2]
 RECORDINGS = PROJECT / "tests" / "recordings"
 DEMO = PROJECT / "worker_image" / "models" / "asterisk-en"
+WHISPER = PROJECT / "build" / "models" / "whisper-tiny.en"
 RATE = 16_000
 TEXTS = {item["file"]: item["text"] for item in json.loads((RECORDINGS / "transcripts.json").read_text())}
 
@@ -196,10 +197,61 @@ def test_a_model_that_is_missing_fails_the_run_before_any_child_starts(
     assert keys() == ["input/a.wav"]
 
 
+def test_a_run_whose_folders_need_three_engines_uses_all_of_them(
+    run: Any, put: Any, keys: Any, read: Any, report: Any, empty_bucket: str
+) -> None:
+    sample = (RECORDINGS / "vm-leavemsg.wav").read_bytes()
+    for name in WHISPER.iterdir():
+        put(f"models/en/tiny/{name.name}", name.read_bytes())
+    for folder in ("asterisk-en", "asterisk-en-pbmm", "whisper-tiny.en", "en"):
+        put(f"input/{folder}/a.wav", sample)
+    done = run(output_formats=["json"])
+    assert done.returncode == 0, done.stdout
+    made = {folder: json.loads(read(f"output/{folder}/a.json")) for folder in ("asterisk-en", "asterisk-en-pbmm", "en")}
+    assert {folder: document["engine"].split()[0] for folder, document in made.items()} == {
+        "asterisk-en": "deepspeech-tflite",
+        "asterisk-en-pbmm": "deepspeech",
+        "en": "whisper",
+    }
+    assert made["en"]["model"]["name"] == f"s3://{empty_bucket}/models/en/tiny/"
+    assert read("output/whisper-tiny.en/a").decode().strip() == made["en"]["text"] == "Press 5 to leave a message."
+    assert made["asterisk-en"]["text"] == TEXTS["vm-leavemsg.wav"]
+    assert "log_margin" in made["asterisk-en"]["segments"][0]["words"][0]
+    assert 0 < made["en"]["segments"][0]["words"][0]["probability"] <= 1
+    made_by = {(entry["engine"].split()[0], entry["files"]) for entry in report()["totals"]["made_by"]}
+    assert made_by == {("deepspeech-tflite", 1), ("deepspeech", 1), ("whisper", 1)}
+    assert all(entry["cpu_seconds_per_audio_second"] > 0 for entry in report()["totals"]["made_by"])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"alternatives": 3}, "The engine whisper, which runs the model whisper-tiny.en, has no alternatives"),
+        ({"scorer": "asterisk-en"}, "The engine whisper, which runs the model whisper-tiny.en, uses no scorer"),
+        ({"language": "fr"}, "language is 'fr', and the model whisper-tiny.en knows only 'en'"),
+        ({"engine": "deepspeech"}, "engine is 'deepspeech', which cannot run a Whisper model (CTranslate2)"),
+        (
+            {"model": "asterisk-en", "language": "auto"},
+            "The engine deepspeech-tflite, which runs the model asterisk-en, has no language",
+        ),
+    ],
+)
+def test_an_option_that_the_engine_lacks_is_refused_before_a_container_starts(
+    run: Any, put: Any, keys: Any, jobs: Any, params: dict[str, Any], message: str
+) -> None:
+    put("input/a.wav", (RECORDINGS / "vm-leavemsg.wav").read_bytes())
+    before = jobs()
+    done = run(**{"model": "whisper-tiny.en", **params})
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert jobs() == before
+    assert keys() == ["input/a.wav"]
+
+
 @pytest.fixture
 def without(aws: Any, stack: Any, tmp_path: Path) -> Iterator[Callable[[str, str], None]]:
     """Deploys the template without a right of a role."""
-    synthesised = PROJECT / "build" / "cdk.out"
+    synthesised = PROJECT / "build" / "local"
 
     def without(role: str, action: str) -> None:
         assembly = shutil.copytree(synthesised, tmp_path / "cdk.out")

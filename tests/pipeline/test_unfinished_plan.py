@@ -161,12 +161,12 @@ def test_a_plan_that_would_be_made_otherwise_is_closed_with_a_report_of_what_its
 def test_what_a_plan_is_made_from_differs_if_params_selection_worker_or_a_model_differ() -> None:
     uploaded = datetime(2026, 11, 20, tzinfo=UTC)
     model = StoredObject("models/fr/model.tflite", "etag", 7, uploaded)
-    models = Models("bucket", Image(built_in=frozenset(), revision="worker:1"), (model,))
+    models = Models("bucket", Image(built_in={}, revision="worker:1"), (model,))
     options, selection = RunOptions(), Selection()
     others = [
         models.made_from(replace(options, beam_width=7), selection),
         models.made_from(options, Selection(interval=Interval(start=uploaded))),
-        replace(models, image=Image(built_in=frozenset(), revision="worker:2")).made_from(options, selection),
+        replace(models, image=Image(built_in={}, revision="worker:2")).made_from(options, selection),
         replace(models, objects=(model._replace(etag="another"),)).made_from(options, selection),
     ]
     assert len({models.made_from(options, selection), *others}) == 5

@@ -24,6 +24,7 @@ from transcription_contract.results import Owner, recording_id
 
 ROOT = Path(__file__).parents[2]
 SOURCES = f"{ROOT / 'worker_image'}:{ROOT / 'plugins'}"
+SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
 RECORDINGS = ROOT / "tests" / "recordings"
 RUN = "child_job_input/manual__2026-11-23-ab12/"
 TEXTS = {entry["file"]: entry["text"] for entry in json.loads((RECORDINGS / "transcripts.json").read_text("utf-8"))}
@@ -188,6 +189,20 @@ class Bucket:
         """Run the worker and wait for its end. `shell` is a command that runs first; it ends with a semicolon."""
         with self.worker(shell, **settings) as process:
             return ended(process)
+
+
+def assert_conforms_to_the_schema(documents: list[Any]) -> None:
+    """Check transcripts in JSON against the published schema."""
+    check = "import json, sys, jsonschema; schema, documents = json.load(sys.stdin)\n"
+    check += "jsonschema.Draft202012Validator.check_schema(schema)\n"
+    check += "for document in documents: jsonschema.validate(document, schema)\n"
+    validator = subprocess.run(
+        [str(ROOT / ".venv/airflow/bin/python"), "-c", check],
+        input=json.dumps([json.loads(SCHEMA.read_text("utf-8")), documents]),
+        capture_output=True,
+        text=True,
+    )
+    assert validator.returncode == 0, validator.stderr
 
 
 def ended(process: subprocess.Popen[str]) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -24,8 +25,8 @@ from pathlib import Path
 from engine_protocol import serve
 
 class Fragile:
-    facts = {"name": "fragile", "version": "1", "sample_rate": 16_000, "longest_seconds": 30.0, "pieces": 4,
-             "options": [], "words": {"times": True, "certainty": None}}
+    facts = {"name": "fragile", "version": "1", "sample_rate": 16_000, "pieces": 4, "certainty": None,
+             "piece_seconds": {"least": 10.0, "most": 30.0, "silence": 2.0}}
 
     def __init__(self, given):
         pass
@@ -37,7 +38,7 @@ class Fragile:
             os.abort()
         with Path(__file__).with_name("calls").open("a") as calls:
             print(len(pieces), file=calls)
-        return [{"words": [[str(piece[0]), 0, 1, None]], "score": 0, "alternatives": []} for piece in pieces]
+        return [[{"start": 0, "end": 1, "words": [[str(piece[0]), 0, 1, None]], "score": 0}] for piece in pieces]
 
 serve(Fragile)
 """
@@ -47,7 +48,7 @@ def added(folder: Path, name: str, program: str) -> Path:
     """Make an engine for `.tflite`. Return the folder of engines."""
     engine = folder / "engines" / name
     engine.mkdir(parents=True)
-    (engine / "engine.toml").write_text('models = ["tflite"]\n')
+    (engine / "engine.toml").write_text('models = ["tflite"]\noptions = []\n')
     (engine / "program.py").write_text(program)
     (engine / "environment").symlink_to(sys.prefix)
     return engine.parent
@@ -62,15 +63,20 @@ def beeps(tmp_path: Path) -> Path:
 
 def test_the_engine_of_the_documentation_transcribes(beeps: Path, bucket: Bucket) -> None:
     bucket.plan(bucket.put("a.wav", wav(speech())), bucket.put("b.wav", wav(np.zeros(RATE, np.int16))))
+    bucket.set_options(output_formats=["json"])
     run = bucket.run(ENGINES_DIR=str(beeps), SCORER="none")
     assert run.code == 0, run
     assert bucket.text("output/a") == "beep"
+    [word] = json.loads(bucket.read("output/a.json"))["segments"][0]["words"]
+    assert word.keys() == {"text", "start", "end", "channel"}  # it gives no certainty
     assert bucket.facts("output/a")["Metadata"]["engine"] == "beeps 1"
     assert bucket.reason("b.wav")["code"] == "no-speech"
 
 
 def test_what_an_engine_refuses_ends_the_worker_with_its_sentence(beeps: Path, bucket: Bucket) -> None:
     bucket.plan(bucket.put("a.wav"))
+    toml = beeps / "beeps" / "engine.toml"
+    toml.write_text(toml.read_text() + "scorer = true\n")
     run = bucket.run(ENGINES_DIR=str(beeps))
     assert run.code == 78
     assert run.reason() == "Beeps have no scorer."
@@ -81,15 +87,53 @@ def test_an_option_that_an_engine_does_not_honour_is_refused(beeps: Path, bucket
     bucket.set_options(beam_width=100)
     run = bucket.run(ENGINES_DIR=str(beeps), SCORER="none")
     assert run.code == 78
-    assert run.reason() == "The engine beeps has no beam_width: leave that out of the run"
+    assert run.reason().startswith(
+        "The engine beeps, which runs the model asterisk-en, has no beam_width; leave that out"
+    )
+
+
+def test_a_scorer_for_an_engine_that_uses_none_is_refused(beeps: Path, bucket: Bucket) -> None:
+    bucket.plan(bucket.put("a.wav"))
+    run = bucket.run(ENGINES_DIR=str(beeps))
+    assert run.code == 78
+    assert run.reason().endswith("uses no scorer; leave the scorer out")
+
+
+@pytest.mark.parametrize(
+    ("toml", "reason"),
+    [
+        ("options = []\n", "KeyError('models')"),
+        ('models = ["tflite"]\noptions = ["colour"]\n', "there is no run option colour"),
+        ("models = [", "Invalid"),
+    ],
+)
+def test_a_malformed_engine_toml_is_refused_with_the_file_and_the_reason(
+    tmp_path: Path, toml: str, reason: str
+) -> None:
+    (added(tmp_path, "odd", "") / "odd" / "engine.toml").write_text(toml)
+    with pytest.raises(ConfigError) as caught:
+        engine_for(ModelKind.TFLITE, tmp_path / "engines")
+    assert "engines/odd/engine.toml cannot be used" in str(caught.value)
+    assert reason in str(caught.value)
+
+
+def test_the_preferred_engine_runs_a_model_unless_the_run_names_another(beeps: Path, tmp_path: Path) -> None:
+    added(tmp_path, "zebra", "")
+    assert engine_for(ModelKind.TFLITE, beeps).name == "beeps"
+    toml = beeps / "zebra" / "engine.toml"
+    toml.write_text(toml.read_text() + "preferred = true\n")
+    assert engine_for(ModelKind.TFLITE, beeps).name == "zebra"
+    assert engine_for(ModelKind.TFLITE, beeps, "beeps").name == "beeps"
+    with pytest.raises(ConfigError, match=r"engine is 'gnu', which cannot run a \.tflite model.* one of zebra, beeps"):
+        engine_for(ModelKind.TFLITE, beeps, "gnu")
 
 
 def test_a_model_without_an_engine_is_refused_with_the_engines_that_would_run_it(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"A \.tflite model needs an engine, which this image does not have"):
+    with pytest.raises(ConfigError, match=r"image has no engine for a \.tflite model; it has none"):
         engine_for(ModelKind.TFLITE, tmp_path)
     added(tmp_path, "gone", "")
     (tmp_path / "engines" / "gone" / "environment").unlink()
-    with pytest.raises(ConfigError, match=r"A \.tflite model needs gone, which this image does not have"):
+    with pytest.raises(ConfigError, match=r"image has no engine for a \.tflite model; it has none"):
         engine_for(ModelKind.TFLITE, tmp_path / "engines")
 
 
@@ -124,7 +168,7 @@ def test_an_engine_gets_as_many_pieces_at_once_as_it_wants(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "answer",
-    ['{"recognitions": [], "compute_seconds": 0}', '{"recognitions": [{"words": 5}], "compute_seconds": 0}', "[]"],
+    ['{"recognitions": [], "compute_seconds": 0}', '{"recognitions": [[{"words": 5}]], "compute_seconds": 0}', "[]"],
 )
 def test_an_answer_that_breaks_the_protocol_fails_the_piece_and_nothing_else(tmp_path: Path, answer: str) -> None:
     program = (

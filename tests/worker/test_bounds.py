@@ -26,9 +26,9 @@ from tests.worker.sounds import RATE, speech, wav
 from transcriber.decoder import DecodedPieces
 from transcriber.formats import CONTENT_TYPES, render
 from transcriber.pipeline import AHEAD_FILES, DELIVERIES, MEMORY_BYTES, Fetched, Pipeline
-from transcriber.recognition import Recognition, Word
+from transcriber.recognition import RecognisedSegment, Recognition, Word
 from transcriber.recording_in_progress import PendingPiece, RecordingInProgress
-from transcriber.samples import Piece
+from transcriber.samples import Piece, PieceSeconds
 from transcriber.transcript import Transcript
 from transcription_contract.manifest import Recording
 
@@ -144,7 +144,7 @@ class InstantEngines:
 
     def transcribe(self, _samples: object, _rate: int) -> Future[Recognition]:
         answer: Future[Recognition] = Future()
-        answer.set_result(Recognition([Word("word", 0.1, 0.4)], -1.0, [], 1.0))
+        answer.set_result(Recognition([RecognisedSegment(0.0, 1.0, [Word("word", 0.1, 0.4)], -1.0)], 1.0))
         return answer
 
 
@@ -153,7 +153,7 @@ def test_answers_are_collected_while_their_recording_goes_on(tmp_path: Path) -> 
     engines: Any = InstantEngines()
     pipeline = Pipeline(
         bucket=unused, delivery=unused, decoder=unused, engines=engines,
-        sample_rate=RATE, longest_seconds=30.0, separate=False, at_once=1, scratch=tmp_path,
+        sample_rate=RATE, piece_seconds=PieceSeconds(), separate=False, at_once=1, scratch=tmp_path,
     )  # fmt: skip
     pieces = [Piece(20.0 * number, np.zeros(RATE, np.int16)) for number in range(3)]
     fetching: Future[Fetched] = Future()
@@ -167,11 +167,11 @@ def test_answers_are_collected_while_their_recording_goes_on(tmp_path: Path) -> 
 def recognised_for_hours(pieces: int) -> RecordingInProgress:
     """A recording with an answer to every piece. Each answer is a separate copy, as from an engine's process."""
     words = [Word(f"word-{number}", number / 3, number / 2, number / 7) for number in range(WORDS)]
-    answer = pickle.dumps(Recognition(words, -1.0, [], 1.0))
+    answer = pickle.dumps(Recognition([RecognisedSegment(0.0, 20.0, words, -1.0)], 1.0))
     progress = RecordingInProgress(RECORDING)
     for number in range(pieces):
         future: Future[Recognition] = Future()
-        progress.pending.append(PendingPiece(30.0 * number, 30.0 * number + 20, None, future))
+        progress.pending.append(PendingPiece(30.0 * number, None, future))
         future.set_result(pickle.loads(answer))  # noqa: S301, our own
         progress.collect_answers()
     return progress

@@ -23,7 +23,8 @@ from transcriber.cpus import available_cpus
 from transcriber.decoder import Decoder
 from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineSpec, engine_for
 from transcriber.failures import ConfigError, RecordingFailed, Rejected
-from transcriber.model_loading import File, Model
+from transcriber.model_file import File
+from transcriber.model_loading import Model
 from transcriber.pool import Engines
 from transcriber.process import children
 from transcriber.recognition import Recognition
@@ -176,9 +177,9 @@ def test_the_engine_computes_alternatives_only_for_the_json(formats: tuple[str, 
 
 def test_a_result_without_alternatives_has_the_same_words_and_no_margins() -> None:
     several, one = (recognised(replace(SPEC, readings=count), speech()) for count in (READINGS, 1))
-    assert all(word.margin is not None for word in several.words)
-    assert one.words == [word._replace(margin=None) for word in several.words]
-    assert one.alternatives == []
+    assert all(word.certainty is not None for word in several.words)
+    assert one.words == [word._replace(certainty=None) for word in several.words]
+    assert one.segments[0].alternatives == []
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from tests.worker.harness import ROOT, Bucket
-from transcriber import model_loading, storage
+from transcriber import built_in_models, model_loading, storage
+from transcriber.built_in_models import fetch
+from transcriber.engine_programs import PROGRAMS
 from transcriber.environment import read_environment
 from transcriber.failures import ConfigError
 from transcriber.model_file import alphabet_of, model_kind, scorer_fault
-from transcriber.model_loading import fetch, find_model, usable_options
-from transcriber.worker import with_model_of
+from transcriber.model_loading import find_model, usable_options
+from transcriber.worker import engine_spec, with_model_of
 from transcription_contract import run_options
 from transcription_contract.manifest import Header
 from transcription_contract.model_files import ModelChoice, ModelKind
@@ -70,7 +72,7 @@ def test_an_option_of_the_scorer_is_rejected_without_a_scorer(options: dict[str,
     given = run_options.parse(TranscriptionOptions, options)
     assert usable_options(given, demo_model()) == given
     with pytest.raises(ConfigError, match=r"works only with a scorer"):
-        usable_options(given, demo_model(SCORER="none"))
+        engine_spec(demo_model(SCORER="none"), given, PROGRAMS)
 
 
 def test_a_hot_word_with_letters_outside_the_alphabet_is_ignored_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,14 +154,24 @@ def test_the_error_names_the_missing_s3_object() -> None:
 
 
 def test_every_model_in_models_toml_can_be_selected_by_its_name() -> None:
-    entries = model_loading.built_in_models()
-    assert [*entries] == ["asterisk-en", "asterisk-en-pbmm", "deepspeech-0.9.3-en", "deepspeech-0.9.3-en-pbmm"]
-    for entry in entries.values():
-        assert {"description", "language", "folder", "model", "scorer"} == entry.keys()
+    entries = built_in_models.entries()
+    assert [*entries] == [
+        *("asterisk-en", "asterisk-en-pbmm", "deepspeech-0.9.3-en", "deepspeech-0.9.3-en-pbmm"),
+        *("whisper-tiny.en", "whisper-base", "whisper-small", "whisper-large-v3-turbo"),
+    ]
+    for name, entry in entries.items():
+        whisper = ModelKind(entry["kind"]) is ModelKind.WHISPER
+        optional = {"language"} if whisper and not name.endswith(".en") else set()
+        assert {"kind", "description", "language", "folder", "model"} - optional <= entry.keys()
+        assert ("scorer" in entry) is not whisper
+        files = {stated["file"] for _, stated in built_in_models.files_of(entry)}
+        if whisper:
+            assert {"model.bin", "config.json", "tokenizer.json"} < files
+            assert all(len(stated["sha256"]) == 64 for _, stated in built_in_models.files_of(entry))
 
 
 def test_the_checksums_of_the_demo_model_are_right() -> None:
-    for name, entry in model_loading.built_in_models().items():
+    for name, entry in built_in_models.entries().items():
         if entry["folder"] == "asterisk-en":
             for what in ("model", "scorer"):
                 content = (DEMO / entry[what]["file"]).read_bytes()
@@ -179,7 +191,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
             "size": len(content),
             "md5": hashlib.md5(content).hexdigest(),  # noqa: S324
         }
-    monkeypatch.setattr(model_loading, "built_in_models", lambda: {"own": entry})
+    monkeypatch.setattr(built_in_models, "entries", lambda: {"own": entry})
     return entry
 
 
@@ -219,7 +231,7 @@ def test_a_model_in_the_manifest_uses_its_own_scorer_and_not_the_environments(bu
     bucket.set_options(output_formats=["json"])
     assert bucket.run(MODEL="asterisk-en", SCORER="none").code == 0
     made = json.loads(bucket.read("output/call.json"))
-    entry = model_loading.built_in_models()["asterisk-en-pbmm"]
+    entry = built_in_models.entries()["asterisk-en-pbmm"]
     assert made["model"] == {"name": "asterisk-en-pbmm", "sha256": entry["model"]["sha256"]}
     assert made["scorer"]["sha256"] == entry["scorer"]["sha256"]
 

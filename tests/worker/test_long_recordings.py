@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from tests.worker.harness import TEXTS, Bucket, with_limits
 from tests.worker.sounds import RATE, encoded, speech, wav
-from transcriber.pieces import LONG_SILENCE_SECONDS, MAX_SECONDS, cut
-from transcriber.samples import Piece
+from transcriber.pieces import cut
+from transcriber.samples import Piece, PieceSeconds
 
 
 def chunks(samples: np.ndarray, size: int = RATE) -> Iterator[np.ndarray]:
@@ -53,11 +53,13 @@ def test_a_recording_without_pauses_is_cut_at_its_softest_moment_without_loss() 
     pieces = pieces_of(samples)
     assert np.array_equal(np.concatenate([piece.samples for piece in pieces]), samples)
     assert pieces[1].start == pytest.approx(20.1, abs=0.1)
-    assert max(len(piece.samples) for piece in pieces) <= MAX_SECONDS * RATE
+    assert max(len(piece.samples) for piece in pieces) <= PieceSeconds().most * RATE
 
 
 def test_only_the_inside_of_long_silences_is_skipped() -> None:
-    samples = np.concatenate([silence(5), speech(), silence(60), speech(), silence(LONG_SILENCE_SECONDS / 2), speech()])
+    samples = np.concatenate(
+        [silence(5), speech(), silence(60), speech(), silence(PieceSeconds().silence / 2), speech()]
+    )
     pieces = pieces_of(samples)
     loud = np.abs(samples) > 100
     covered = np.zeros(len(samples), bool)
@@ -107,7 +109,7 @@ def test_pieces_are_in_order_within_the_limit_and_contain_all_loud_samples(
         first = round(piece.start * RATE)
         assert first >= end
         end = first + len(piece.samples)
-        assert len(piece.samples) <= MAX_SECONDS * RATE
+        assert len(piece.samples) <= PieceSeconds().most * RATE
         assert np.array_equal(piece.samples, samples[first:end])
         lost[first:end] = 0
     assert not lost.any() or np.abs(lost).max() < 400
@@ -235,7 +237,7 @@ def test_the_pieces_of_separate_channels_alternate() -> None:
     assert {piece.channel for piece in pieces} == {1, 2}
     reached = 0.0
     for piece in pieces:
-        assert piece.start > reached - 2 * MAX_SECONDS
+        assert piece.start > reached - 2 * PieceSeconds().most
         reached = max(reached, piece.start)
 
 

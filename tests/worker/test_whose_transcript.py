@@ -15,10 +15,13 @@ from tests.worker.harness import TEXTS, Bucket, recording
 from tests.worker.proxy import Call, Proxy, Reset, proxied
 from transcriber import storage
 from transcriber.delivery import Delivery, Outcome
+from transcriber.engine_programs import EngineFacts
 from transcriber.failures import RecordingFailed
-from transcriber.model_loading import File, Model
+from transcriber.model_file import File
+from transcriber.model_loading import Model
 from transcriber.provenance import Provenance
 from transcriber.recognition import Word
+from transcriber.samples import PieceSeconds
 from transcriber.transcript import Segment, Transcript
 from transcription_contract.manifest import Recording
 from transcription_contract.model_files import ModelKind
@@ -27,6 +30,7 @@ from transcription_contract.run_options import TranscriptionOptions
 OTHER = "vm-leavemsg.wav"
 SHORT_TEXT = "press zero for help"
 MODEL = Model(File("m", Path("m"), "0" * 64), ModelKind.TFLITE, None, None)
+ENGINE = EngineFacts("engine", "1", 16_000, PieceSeconds(), 1, None)
 OLD = "2026-01-01T00:00:00+00:00"
 FUTURE = "2036-01-01T00:00:00+00:00"
 
@@ -184,7 +188,7 @@ class Racing:
     def __init__(self, bucket: Bucket, *formats: str, run: str = "child_job_input/one/") -> None:
         self.place = storage.Bucket(bucket.name)
         options = TranscriptionOptions(output_formats=formats)
-        self.delivery = Delivery(self.place, Provenance(run, "engine 1", MODEL, options))
+        self.delivery = Delivery(self.place, Provenance(run, ENGINE, MODEL, options))
         self.writes: list[str] = []
         self.others: dict[int, Callable[[], object]] = {}
         self.place._client.meta.events.register("before-parameter-build.s3.PutObject", self._before)

@@ -22,7 +22,7 @@ from transcription_contract.results import ErrorCode
 
 from .failures import NOT_AUDIO, RecordingFailed, Rejected
 from .process import IsolatedProcess, ProcessDied, ProcessHangs
-from .samples import Piece, PieceSeconds
+from .samples import USUAL_PIECES, Piece, PieceSeconds
 
 if TYPE_CHECKING:
     from .audio import Audio
@@ -66,7 +66,7 @@ class Decoder:
         self._tokens = itertools.count()
 
     def open(
-        self, source: Source, sample_rate: int, separate: bool = False, piece_seconds: PieceSeconds = PieceSeconds()
+        self, source: Source, sample_rate: int, separate: bool = False, piece_seconds: PieceSeconds = USUAL_PIECES
     ) -> DecodingSession:
         """Decode a file to samples of that rate (Hz), its channels mixed or separate, in pieces of that length."""
         form = Form(sample_rate, separate, piece_seconds)

@@ -20,7 +20,7 @@ from transcription_contract.speech_engines import EngineError, SpeechEngine, cho
 
 from .failures import ConfigError
 from .process import Channel, Child, Reply, SupervisedProcess
-from .recognition import Reading, Recognition, RecognisedSegment, Word
+from .recognition import Reading, RecognisedSegment, Recognition, Word
 from .samples import PieceSeconds, Samples
 
 PROGRAMS = Path(__file__).parents[1] / "engines"
@@ -72,7 +72,7 @@ class EngineFacts:
     pieces: int
     """How many pieces it takes at once."""
     certainty: str | None
-    """What stands beside a word: "log_margin", "probability", or None for nothing. docs/engines.md says what they mean."""
+    """What stands beside a word: "log_margin", "probability" (docs/engines.md), or None for nothing."""
 
     @property
     def runtime(self) -> str:

@@ -24,7 +24,7 @@ class Model:
     model: File
     kind: ModelKind
     scorer: File | None
-    language: str | None  # None unless the model is built in and has only one
+    language: str | None  # the only one that it knows; None if it has several, or does not say
 
     @property
     def choice(self) -> ModelChoice:
@@ -50,11 +50,14 @@ def find_model(environment: Environment, source: ModelSource, scratch: Path) -> 
     built_in = built_in_models.find(environment.model, environment.models_dir)
     file = built_in.model if built_in else _model(environment.model, source, scratch)
     kind = model_kind(file.path)
+    language = built_in.language if built_in else None
+    if kind is ModelKind.WHISPER:
+        language = model_files.only_language((file.path / model_files.CONFIG).read_bytes())
     return Model(
         file if built_in or kind is ModelKind.WHISPER else _named_by_kind(file, kind, scratch),
         kind,
         _scorer(environment, built_in, source, scratch),
-        built_in.language if built_in else None,
+        language,
     )
 
 
@@ -80,9 +83,7 @@ def _fetch_folder(url: str, source: ModelSource, path: Path) -> None:
             source.fetch_object(url + name, path / name)
 
 
-def _scorer(
-    environment: Environment, built_in: BuiltInModel | None, source: ModelSource, scratch: Path
-) -> File | None:
+def _scorer(environment: Environment, built_in: BuiltInModel | None, source: ModelSource, scratch: Path) -> File | None:
     if environment.scorer is None:
         return built_in.scorer if built_in else None
     if model_files.is_no_scorer(environment.scorer):

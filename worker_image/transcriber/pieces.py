@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import webrtcvad  # type: ignore[import-untyped]
 
-from .samples import Piece, PieceSeconds, Samples
+from .samples import USUAL_PIECES, Piece, PieceSeconds, Samples
 
 Flags = npt.NDArray[np.bool_]  # one per frame
 
@@ -27,7 +27,7 @@ DETECTOR_MODE = 2  # 0 classifies most as speech, 3 least
 
 
 def cut(
-    chunks: Iterator[Samples], sample_rate: int, piece_seconds: PieceSeconds = PieceSeconds()
+    chunks: Iterator[Samples], sample_rate: int, piece_seconds: PieceSeconds = USUAL_PIECES
 ) -> Iterator[list[Piece]]:
     """Cut a stream of int16 samples of shape (n, channels) into pieces, in order per channel.
 

@@ -14,7 +14,8 @@ from transcription_contract.run_options import TranscriptionOptions
 
 from .engine_programs import EngineFacts
 from .log import now
-from .model_loading import File, Model
+from .model_file import File
+from .model_loading import Model
 from .transcript import Transcript
 
 MODEL_NAME_LETTERS = 400  # S3 allows 2,048 bytes of metadata per object
@@ -44,7 +45,9 @@ class Provenance:
 
     def _words_options(self) -> dict[str, Any]:
         """The options without those that do not change the words. The engine counts by its name."""
-        return {name: value for name, value in self.options.to_json().items() if name not in ("output_formats", "engine")}
+        return {
+            name: value for name, value in self.options.to_json().items() if name not in ("output_formats", "engine")
+        }
 
     def metadata(self, recording: Recording) -> dict[str, str]:
         """S3 metadata of every document about a recording: the recording's version and the run."""

@@ -22,6 +22,9 @@ class PieceSeconds(NamedTuple):
     """A silence this long ends a piece sooner. Its inside is skipped."""
 
 
+USUAL_PIECES = PieceSeconds()
+
+
 @dataclass(frozen=True)
 class Piece:
     """A part of one channel of a recording, with its samples of shape (n,) and its start in seconds."""

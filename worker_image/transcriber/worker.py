@@ -123,7 +123,7 @@ def engine_spec(model: Model, options: TranscriptionOptions, engines_dir: Path) 
     """
     program = engine_for(model.kind, engines_dir, options.engine)
     try:
-        program.engine.check(options, model.choice)
+        program.engine.check(options, model.choice, model.language)
     except (EngineError, OptionError) as error:
         raise ConfigError(str(error)) from error
     scorer = model.scorer.path if model.scorer else None

@@ -151,6 +151,6 @@ def _check_options(run_options: RunOptions, facts: Mapping[ModelChoice, ModelFac
     try:
         for choice, found in facts.items():
             if found.engine:
-                found.engine.check(run_options, choice)
+                found.engine.check(run_options, choice, found.language)
     except (EngineError, OptionError) as error:
         raise SettingError(f"{error}.") from error

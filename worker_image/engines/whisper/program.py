@@ -2,7 +2,8 @@
 
 A voice detector goes in front of the model: what is no speech is not transcribed. Behind it stand the model's own
 measures: a window that it takes for no speech is dropped, and one whose text repeats itself without end is recognised
-again without repetitions. Where a text ends long before the speech, a new window starts. One window at a time costs the least on a CPU, in processes side by side (docs/engines.md has the figures).
+again without repetitions. Where a text ends long before the speech, a new window starts. One window at a time costs the
+least on a CPU, in processes side by side (docs/engines.md has the figures).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from faster_whisper.audio import pad_or_trim
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens, merge_punctuations
 from faster_whisper.vad import VadOptions, get_speech_timestamps
-from whisper_tokens import completed
 from speech_windows import RATE, WINDOW_SECONDS, Audio, Stretch, Window, next_window, trimmed
+from whisper_tokens import completed
 
 AUTO = "auto"
 ENGLISH = "en"
@@ -33,15 +34,15 @@ LEAST_SAMPLES = 1600  # of speech, 0.1 s
 PIECE_SECONDS = {"least": 100.0, "most": 116.0, "silence": 60.0}
 # A window is dropped if the model takes it for no speech and is unsure of the text, as in OpenAI's program.
 NO_SPEECH, UNSURE = 0.6, -1.0
-# A text that compresses better than this repeats itself, as in OpenAI's program. People do that, too, but no faster than
-# they speak: nobody says so many tokens a second.
+# A text that compresses better than this repeats itself, as in OpenAI's program. People do that, too, but no faster
+# than they speak: nobody says so many tokens a second.
 REPETITIVE, FASTER_THAN_SPEECH = 2.4, 13.0
 LEFT_SECONDS = 3.0  # of speech after the last word, which are recognised again
 PROGRESS_SECONDS = 1.0  # of a window, before a new one may start in it
 LONGEST_MEDIAN = 0.7  # seconds of a word
 # What belongs to the word after it, and to the word before it.
 BEFORE = "\"'“¿([{-"
-AFTER = "\"'.。,，!！?？:：”)]}、"
+AFTER = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Whisper:
     def _language_of(self, option: str | None) -> str | None:
         """The language that is spoken, or None if each piece tells."""
         if not self._is_multilingual:
-            if option not in (None, ENGLISH):
+            if option not in (None, AUTO, ENGLISH):
                 raise Refused(f"This Whisper model knows English only, and language is {option!r}; leave it empty.")
             return ENGLISH
         return None if option in (None, AUTO) else option

@@ -1,4 +1,4 @@
-"""Packs the speech of a piece into windows of 30 seconds, because Whisper costs the same for each window, full or not."""
+"""Packs the speech of a piece into windows of 30 seconds, as a window costs Whisper the same whether full or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completes a model's folder: CTranslate2 needs a vocabulary, faster-whisper a tokenizer, and converters write either."""
+"""Completes a model's folder: CTranslate2 needs a vocabulary, faster-whisper a tokenizer; converters write either."""
 
 from __future__ import annotations
 
