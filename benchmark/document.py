@@ -1,4 +1,4 @@
-"""Writes measured tables into docs/benchmarks.md, docs/costs.md and docs/engines.md, between the two markers of each part."""
+"""Writes measured tables into pages of docs/, between the two markers of each part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each engine with each model that can be had from package registries, and other recognisers, on the same recordings."""
+"""Each engine with each model that package registries have, and other recognisers, on the same recordings."""
 
 from __future__ import annotations
 

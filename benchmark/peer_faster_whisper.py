@@ -1,6 +1,6 @@
-"""faster-whisper on one thread, in int8: `python peer_faster_whisper.py [--batched] MODEL FILE…`. Prints lines like bare.py.
+"""faster-whisper on one thread, in int8: `python peer_faster_whisper.py [--batched] MODEL FILE…`.
 
---batched uses its batched pipeline with word times, whose batch size is 8 by default.
+Prints lines like bare.py. --batched uses its batched pipeline with word times, whose batch size is 8 by default.
 """
 
 from __future__ import annotations
