@@ -49,14 +49,14 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build_image(docker: Docker, bases: dict[str, str], context: Path) -> Callable[..., str]:
     """Builds a context's unmodified Dockerfile, up to a stage, with build arguments. Returns the image's name."""
 
-    def build_image(context: Path = context, stage: str = "", **arguments: str) -> str:
+    def build_image(context: Path = context, stage: str = "", name: str = "", **arguments: str) -> str:
         given = {**bases, **arguments}
         options = [f"--build-arg={name}={value}" for name, value in given.items()]
         if stage:
             options.append(f"--target={stage}")
-        name = f"transcription-image-test{stage and '-'}{stage}"
-        docker.run("build", "--network", "host", "--force-rm", "--tag", name, *options, context)
-        return name
+        tag = "-".join(filter(None, ("transcription-image-test", name, stage)))
+        docker.run("build", "--network", "host", "--force-rm", "--tag", tag, *options, context)
+        return tag
 
     return build_image
 

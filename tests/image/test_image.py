@@ -7,13 +7,18 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.image.children import Children, transcripts
 from tests.image.conftest import Files, content
 from tests.image.docker_engine import PROJECT, Docker
 from tests.image.stand_in import served
+from transcription_contract import layout
+from transcription_contract.results import ExitCode
 from transcription_stack import build_context
 
 SOURCES = PROJECT / "worker_image"
@@ -105,6 +110,39 @@ def test_a_build_argument_chooses_the_engines(docker: Docker, build_image: Calla
     assert {name.split("/")[2] for name in below(files, "opt/engine-environments")} == {"deepspeech-tflite"}
     with pytest.raises(RuntimeError, match=r"there is no engines/vosk/engine\.toml"):
         build_image(stage="engines", ENGINES="deepspeech vosk")
+
+
+WHISPER = PROJECT / "build" / "models" / "whisper-tiny.en"
+
+
+@pytest.fixture(scope="module")
+def whisper_image(build_image: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image with the engine `whisper` alone. Its build finds the model's files in the context and checks them."""
+    context = build_context.stage(tmp_path_factory.mktemp("whisper") / "context")
+    shutil.copytree(WHISPER, context / "models" / WHISPER.name)
+    return build_image(context, name="whisper", ENGINES="whisper", MODEL="whisper-tiny.en")
+
+
+def test_an_image_with_whisper_transcribes_under_the_job_definitions_limits(
+    docker: Docker, whisper_image: str, aws: Any, children: Children
+) -> None:
+    names = children.plan(4)
+    ended = replace(children, image=whisper_image).run()
+    assert ended.code == ExitCode.DONE, ended
+    assert ended.event("started")["engine"].startswith("whisper ")
+    assert children.listing(layout.OUTPUT).keys() == transcripts(names).keys()
+    assert "Press zero for help." in children.listing(layout.OUTPUT).values()
+    assert ended.stderr == ""
+
+
+def test_an_image_without_an_engine_for_python_3_9_has_only_the_newer_python(
+    docker: Docker, whisper_image: str, tmp_path: Path
+) -> None:
+    files = content(docker, whisper_image, tmp_path)
+    assert "python3.12" in programs(files)
+    assert not [name for name in files if "python3.9" in name]
+    [stated] = re.findall(r"\| engine `whisper`[^|]* \| ([\d.]+) MB \|", (SOURCES / "README.md").read_text())
+    assert float(stated) == pytest.approx(megabytes(below(files, "opt/engine-environments/whisper")), rel=0.1)
 
 
 @pytest.fixture
