@@ -274,14 +274,16 @@ def test_words_are_no_longer_than_the_longest(windows: Any) -> None:
 # The same files as for DeepSpeech
 
 
-def test_recordings_in_every_format_are_transcribed(bucket: Bucket) -> None:
+def test_recordings_in_other_formats_are_transcribed(bucket: Bucket) -> None:
+    """Some of them: the decoder does not know which engine follows."""
+    forms = dict([*FORMATS.items()][::5])
     lines = [
-        bucket.put(f"{form}.wav", encoded(speech("vm-leavemsg.wav"), container, codec, rate, layout))
-        for form, (container, codec, rate, layout) in FORMATS.items()
+        bucket.put(f"{form}.wav", encoded(speech("vm-leavemsg.wav"), container, codec, rate, layout, bit_rate=64_000))
+        for form, (container, codec, rate, layout) in forms.items()
     ]
     bucket.plan(*lines)
     assert run(bucket).code == 0
-    texts = {form: bucket.text(bucket.transcript_key({"source_key": f"input/{form}.wav"})) for form in FORMATS}
+    texts = {form: bucket.text(bucket.transcript_key({"source_key": f"input/{form}.wav"})) for form in forms}
     assert {form: text for form, text in texts.items() if "leave a message" not in text} == {}
 
 
