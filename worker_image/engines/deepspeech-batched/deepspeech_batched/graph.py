@@ -1,0 +1,210 @@
+"""Builds the acoustic model as three ONNX graphs, with the arithmetic of libdeepspeech's runtimes.
+
+`before` (layers 1 to 3) and `after` (layers 5, 6 and softmax) take any number of frames. `step` takes one frame of each
+row. Every row is computed on its own, so its result does not depend on the other rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from .model import AcousticModel, Dense
+
+OPSET = 17
+LARGEST = 127
+"""A quantised number is in -LARGEST … LARGEST."""
+LEAST_RANGE = np.float32(1e-30)
+"""Rows of zeros are quantised with this range, to zeros."""
+ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))
+WEIGHTS_ZERO = 128
+"""What stands for zero in unsigned weights."""
+
+# Eigen's approximations, as (numerator's, denominator's) coefficients of x**2, the highest power first. The numerator
+# is then multiplied by x. Outside ± the limit the input is cut to the limit.
+# https://gitlab.com/libeigen/eigen/-/blob/386d809b/Eigen/src/Core/functors/UnaryFunctors.h (logistic)
+# https://gitlab.com/libeigen/eigen/-/blob/386d809b/Eigen/src/Core/MathFunctionsImpl.h (tanh)
+LOGISTIC_LIMIT = 18.0
+LOGISTIC = (
+    (4.37031012579801e-11, 1.15627324459942e-07, 6.08574864600143e-05, 8.51377133304701e-03, 2.48287947061529e-01),
+    (
+        6.10247389755681e-13,
+        5.76102136993427e-09,
+        6.29106785017040e-06,
+        1.70198817374094e-03,
+        1.16817656904453e-01,
+        9.93151921023180e-01,
+    ),
+)
+TANH_LIMIT = 7.90531110763549805
+TANH = (
+    (
+        -2.76076847742355e-16,
+        2.00018790482477e-13,
+        -8.60467152213735e-11,
+        5.12229709037114e-08,
+        1.48572235717979e-05,
+        6.37261928875436e-04,
+        4.89352455891786e-03,
+    ),
+    (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03),
+)
+TANH_IS_X_BELOW = 0.0004
+
+
+class Graph:
+    """A graph in the making. Its methods add an operation and return the name of what that makes."""
+
+    def __init__(self, unsigned_weights: bool) -> None:
+        self._unsigned_weights = unsigned_weights
+        self._nodes: list[Any] = []
+        self._constants: dict[str, Any] = {}
+
+    def add(self, operation: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Add an operation. Return its output's name, or a list of names if it has several."""
+        names = [f"{operation}_{len(self._nodes)}_{number}" for number in range(outputs)]
+        self._nodes.append(helper.make_node(operation, list(inputs), names, **attributes))
+        return names if outputs > 1 else names[0]
+
+    def constant(self, values: npt.ArrayLike, dtype: Any = np.float32) -> str:
+        """Add a constant. Equal scalars are stored once."""
+        array = np.asarray(values, dtype)
+        name = f"{array.dtype}_{array.item()!r}" if array.ndim == 0 else f"constant_{len(self._constants)}"
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def number(self, operation: str, value: str, number: float) -> str:
+        """Apply an operation such as `Mul` to a value and a float32."""
+        return str(self.add(operation, value, self.constant(number)))
+
+    def polynomial(self, square: str, coefficients: Sequence[float]) -> str:
+        """By Horner's scheme, with a rounding after each product and each sum."""
+        result = self.number("Mul", square, coefficients[0])
+        for coefficient in coefficients[1:-1]:
+            result = self.add("Mul", square, self.number("Add", result, coefficient))
+        return self.number("Add", result, coefficients[-1])
+
+    def cut(self, value: str, low: float, high: float) -> str:
+        return str(self.add("Clip", value, self.constant(low), self.constant(high)))
+
+    def rational(self, value: str, coefficients: tuple[Sequence[float], Sequence[float]]) -> str:
+        square = self.add("Mul", value, value)
+        numerator = self.add("Mul", value, self.polynomial(square, coefficients[0]))
+        return str(self.add("Div", numerator, self.polynomial(square, coefficients[1])))
+
+    def logistic(self, value: str) -> str:
+        cut = self.cut(value, -LOGISTIC_LIMIT, LOGISTIC_LIMIT)
+        return self.cut(self.number("Add", self.rational(cut, LOGISTIC), 0.5), 0.0, 1.0)
+
+    def tanh(self, value: str) -> str:
+        ratio = self.rational(self.cut(value, -TANH_LIMIT, TANH_LIMIT), TANH)
+        tiny = self.number("Less", self.add("Abs", value), TANH_IS_X_BELOW)
+        return str(self.add("Where", tiny, value, ratio))
+
+    def dense(self, value: str, layer: Dense, positive: bool = False) -> str:
+        """A layer. `positive`: no input is below zero."""
+        if layer.scale is None:
+            product = self.add("MatMul", value, self.constant(layer.weights))
+        else:
+            product = self._quantised_product(value, layer.weights, layer.scale, positive)
+        result = self.add("Add", product, self.constant(layer.bias))
+        return self.cut(result, 0.0, layer.ceiling) if layer.ceiling is not None else str(result)
+
+    def _quantised_product(self, value: str, weights: npt.NDArray[np.int8], scale: float, positive: bool) -> str:
+        """TensorFlow Lite's hybrid product: each row is quantised with a scale of its own, symmetric around zero."""
+        size = value if positive else self.add("Abs", value)
+        largest = self.add("ReduceMax", size, axes=[-1], keepdims=1)
+        span = self.number("Max", largest, float(LEAST_RANGE))
+        inverse = self.add("Div", self.constant(LARGEST), span)
+        integers = self._rounded(self.add("Mul", value, inverse), positive)
+        product = self.add("Cast", self._integer_product(integers, weights), to=TensorProto.FLOAT)
+        return str(self.add("Mul", product, self.number("Mul", self.number("Div", span, LARGEST), scale)))
+
+    def _rounded(self, value: str, positive: bool) -> str:
+        """Rounded to integers, halves away from zero. A cast cuts the fraction off."""
+        if positive:
+            moved, kind = self.number("Add", value, float(ALMOST_HALF)), TensorProto.UINT8
+        else:
+            half = self.number("Mul", self.add("Sign", value), float(ALMOST_HALF))
+            moved, kind = self.add("Add", value, half), TensorProto.INT8
+        return str(self.add("Cast", moved, to=kind))
+
+    def _integer_product(self, integers: str, weights: npt.NDArray[np.int8]) -> str:
+        if not self._unsigned_weights:
+            return str(self.add("MatMulInteger", integers, self.constant(weights, np.int8)))
+        moved = (weights.astype(np.int16) + WEIGHTS_ZERO).astype(np.uint8)
+        zero = self.constant(WEIGHTS_ZERO, np.uint8)
+        return str(self.add("MatMulInteger", integers, self.constant(moved, np.uint8), "", zero))
+
+    def model(self, inputs: dict[str, int], outputs: dict[str, tuple[str, int]]) -> ModelProto:
+        """The finished graph.
+
+        Args:
+            inputs: The inputs' names, with their columns.
+            outputs: The outputs' names, with the names of the values in this graph and their columns.
+        """
+        for name, (value, _) in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [value], [name]))
+        graph = helper.make_graph(
+            self._nodes,
+            "deepspeech",
+            [_rows(name, columns) for name, columns in inputs.items()],
+            [_rows(name, columns) for name, (_, columns) in outputs.items()],
+            list(self._constants.values()),
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+
+
+def _rows(name: str, columns: int) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", columns])
+
+
+def before(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
+    """Layers 1 to 3: `x` of shape (frames, inputs) becomes `y` of shape (frames, units)."""
+    graph = Graph(unsigned_weights)
+    first, second, third = model.before
+    value = graph.dense(graph.dense(graph.dense("x", first), second, positive=True), third, positive=True)
+    return graph.model({"x": first.inputs}, {"y": (value, third.outputs)})
+
+
+def step(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
+    """One step of the LSTM. `x`, `h` (previous output) and `c` (cell) of shape (rows, units) become `new_h`, `new_c`."""
+    graph = Graph(unsigned_weights)
+    # The three gates with the same function side by side: input, forget, output, candidate.
+    layer = reordered(model.lstm, (0, 2, 3, 1))
+    gates = graph.dense(graph.add("Concat", "x", "h", axis=-1), layer)
+    sizes = graph.constant([3 * model.units, model.units], np.int64)
+    logistic, candidate = graph.add("Split", gates, sizes, outputs=2, axis=-1)
+    admit, forget, output = graph.add("Split", graph.logistic(logistic), outputs=3, axis=-1)
+    kept = graph.add("Mul", forget, "c")
+    cell = graph.add("Add", kept, graph.add("Mul", admit, graph.tanh(candidate)))
+    result = graph.add("Mul", output, graph.tanh(cell))
+    columns = dict.fromkeys("xhc", model.units)
+    return graph.model(columns, {"new_h": (result, model.units), "new_c": (cell, model.units)})
+
+
+def after(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
+    """Layers 5 and 6: `h` of shape (frames, units) becomes `probabilities` of shape (frames, letters)."""
+    graph = Graph(unsigned_weights)
+    fifth, sixth = model.after
+    logits = graph.dense(graph.dense("h", fifth), sixth, positive=True)
+    probabilities = graph.add("Softmax", logits, axis=-1)
+    return graph.model({"h": fifth.inputs}, {"probabilities": (probabilities, sixth.outputs)})
+
+
+def reordered(layer: Dense, order: Sequence[int]) -> Dense:
+    """The layer with its equal parts of outputs in another order."""
+
+    def parts(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        split = np.split(values, len(order), axis=-1)
+        return np.concatenate([split[number] for number in order], axis=-1)
+
+    return Dense(parts(layer.weights), parts(layer.bias), layer.scale, layer.ceiling)
+
+
+Builder = Callable[[AcousticModel, bool], ModelProto]
