@@ -15,14 +15,14 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from .model import AcousticModel, Dense
 
-OPSET = 17
+OPSET = 18
 LARGEST = 127
 """A quantised number is in -LARGEST … LARGEST."""
 LEAST_RANGE = np.float32(1e-30)
 """Rows of zeros are quantised with this range, to zeros."""
 ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))
-WEIGHTS_ZERO = 128
-"""What stands for zero in unsigned weights."""
+MIDDLE = 128
+"""What stands for zero where signed numbers are stored as unsigned ones."""
 
 # Eigen's approximations, as (numerator's, denominator's) coefficients of x**2, the highest power first. The numerator
 # is then multiplied by x. Outside ± the limit the input is cut to the limit.
@@ -82,6 +82,11 @@ class Graph:
         """Apply an operation such as `Mul` to a value and a float32."""
         return str(self.add(operation, value, self.constant(number)))
 
+    def split(self, value: str, *columns: int) -> list[str]:
+        """Cut a value into parts of so many columns."""
+        sizes = self.constant(columns, np.int64)
+        return list(self.add("Split", value, sizes, outputs=len(columns), axis=-1))
+
     def polynomial(self, square: str, coefficients: Sequence[float]) -> str:
         """By Horner's scheme, with a rounding after each product and each sum."""
         result = self.number("Mul", square, coefficients[0])
@@ -118,28 +123,29 @@ class Graph:
     def _quantised_product(self, value: str, weights: npt.NDArray[np.int8], scale: float, positive: bool) -> str:
         """TensorFlow Lite's hybrid product: each row is quantised with a scale of its own, symmetric around zero."""
         size = value if positive else self.add("Abs", value)
-        largest = self.add("ReduceMax", size, axes=[-1], keepdims=1)
+        largest = self.add("ReduceMax", size, self.constant([-1], np.int64), keepdims=1)
         span = self.number("Max", largest, float(LEAST_RANGE))
-        inverse = self.add("Div", self.constant(LARGEST), span)
-        integers = self._rounded(self.add("Mul", value, inverse), positive)
-        product = self.add("Cast", self._integer_product(integers, weights), to=TensorProto.FLOAT)
+        scaled = self.add("Mul", value, self.add("Div", self.constant(LARGEST), span))
+        integers, zero = self._rounded(scaled, positive)
+        product = self.add("Cast", self._integer_product(integers, zero, weights), to=TensorProto.FLOAT)
         return str(self.add("Mul", product, self.number("Mul", self.number("Div", span, LARGEST), scale)))
 
-    def _rounded(self, value: str, positive: bool) -> str:
-        """Rounded to integers, halves away from zero. A cast cuts the fraction off."""
+    def _rounded(self, value: str, positive: bool) -> tuple[str, str]:
+        """Rounded to unsigned integers, halves away from zero, and what stands for zero. A cast cuts the fraction off."""
         if positive:
-            moved, kind = self.number("Add", value, float(ALMOST_HALF)), TensorProto.UINT8
-        else:
-            half = self.number("Mul", self.add("Sign", value), float(ALMOST_HALF))
-            moved, kind = self.add("Add", value, half), TensorProto.INT8
-        return str(self.add("Cast", moved, to=kind))
+            moved = self.number("Add", value, float(ALMOST_HALF))
+            return str(self.add("Cast", moved, to=TensorProto.UINT8)), self.constant(0, np.uint8)
+        moved = self.add("Add", value, self.number("Mul", self.add("Sign", value), float(ALMOST_HALF)))
+        # The runtime has no fast product of signed numbers, so 128 is added: to a byte that is a change of its top bit.
+        signed = self.add("Cast", moved, to=TensorProto.INT8)
+        middle = self.constant(MIDDLE, np.uint8)
+        return str(self.add("BitwiseXor", self.add("Cast", signed, to=TensorProto.UINT8), middle)), middle
 
-    def _integer_product(self, integers: str, weights: npt.NDArray[np.int8]) -> str:
+    def _integer_product(self, integers: str, zero: str, weights: npt.NDArray[np.int8]) -> str:
         if not self._unsigned_weights:
-            return str(self.add("MatMulInteger", integers, self.constant(weights, np.int8)))
-        moved = (weights.astype(np.int16) + WEIGHTS_ZERO).astype(np.uint8)
-        zero = self.constant(WEIGHTS_ZERO, np.uint8)
-        return str(self.add("MatMulInteger", integers, self.constant(moved, np.uint8), "", zero))
+            return str(self.add("MatMulInteger", integers, self.constant(weights, np.int8), zero))
+        moved = self.constant(weights.view(np.uint8) ^ np.uint8(MIDDLE), np.uint8)
+        return str(self.add("MatMulInteger", integers, moved, zero, self.constant(MIDDLE, np.uint8)))
 
     def model(self, inputs: dict[str, int], outputs: dict[str, tuple[str, int]]) -> ModelProto:
         """The finished graph.
@@ -178,9 +184,8 @@ def step(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
     # The three gates with the same function side by side: input, forget, output, candidate.
     layer = reordered(model.lstm, (0, 2, 3, 1))
     gates = graph.dense(graph.add("Concat", "x", "h", axis=-1), layer)
-    sizes = graph.constant([3 * model.units, model.units], np.int64)
-    logistic, candidate = graph.add("Split", gates, sizes, outputs=2, axis=-1)
-    admit, forget, output = graph.add("Split", graph.logistic(logistic), outputs=3, axis=-1)
+    logistic, candidate = graph.split(gates, 3 * model.units, model.units)
+    admit, forget, output = graph.split(graph.logistic(logistic), *3 * [model.units])
     kept = graph.add("Mul", forget, "c")
     cell = graph.add("Add", kept, graph.add("Mul", admit, graph.tanh(candidate)))
     result = graph.add("Mul", output, graph.tanh(cell))
