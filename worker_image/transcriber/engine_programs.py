@@ -37,6 +37,8 @@ class EngineProgram:
     """The interpreter of its environment."""
     models: frozenset[str]
     """The kinds of model that it runs, as `ModelKind`'s values."""
+    preferred: bool = False
+    """Whether it goes before other engines that run the same kind of model."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,12 @@ def _program(folder: Path) -> EngineProgram:
         (folder / stated.get("program", "program.py")).resolve(),
         environment / "bin" / "python",
         frozenset(stated["models"]),
+        bool(stated.get("preferred", False)),
     )
 
 
 def engine_for(kind: ModelKind, folder: Path) -> EngineProgram:
-    """The engine for a kind of model. The first one by name that this image has, if there are several.
+    """The engine for a kind of model. Of several that this image has, a preferred one, or else the first by name.
 
     Raises:
         ConfigError: this image has no engine for it.
@@ -99,7 +102,7 @@ def engine_for(kind: ModelKind, folder: Path) -> EngineProgram:
     fitting = [program for program in engine_programs(folder) if kind.value in program.models]
     present = [program for program in fitting if program.python.exists()]
     if present:
-        return present[0]
+        return min(present, key=lambda program: (not program.preferred, program.name))
     named = " or ".join(program.name for program in fitting) or "an engine"
     raise ConfigError(f"A .{kind.value} model needs {named}, which this image does not have")
 

@@ -64,7 +64,7 @@ class Decoder:
         self._alphabet = swigwrapper.Alphabet()
         _check(self._alphabet.Deserialize(model.alphabet, len(model.alphabet)))
         self._beam_width = beam_width or model.beam_width
-        self._hot_words = dict(hot_words or {})
+        self._hot_words = {word.encode(): float(boost) for word, boost in (hot_words or {}).items()}
         self._scorer = None
         if scorer is not None:
             self._scorer = swigwrapper.Scorer()

@@ -23,6 +23,7 @@ LEAST_RANGE = np.float32(1e-30)
 ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 MIDDLE = 128
 """What stands for zero where signed numbers are stored as unsigned ones."""
+UNITS_PER_BLOCK = 512
 
 # Eigen's approximations, as (numerator's, denominator's) coefficients of x**2, the highest power first. The numerator
 # is then multiplied by x. Outside ± the limit the input is cut to the limit.
@@ -84,8 +85,14 @@ class Graph:
 
     def split(self, value: str, *columns: int) -> list[str]:
         """Cut a value into parts of so many columns."""
+        if len(columns) == 1:
+            return [value]
         sizes = self.constant(columns, np.int64)
         return list(self.add("Split", value, sizes, outputs=len(columns), axis=-1))
+
+    def joined(self, values: Sequence[str]) -> str:
+        """Put values side by side."""
+        return str(self.add("Concat", *values, axis=-1))
 
     def polynomial(self, square: str, coefficients: Sequence[float]) -> str:
         """By Horner's scheme, with a rounding after each product and each sum."""
@@ -181,16 +188,38 @@ def before(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
 def step(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
     """One step of the LSTM. `x`, `h` (previous output) and `c` (cell) of shape (rows, units) become `new_h`, `new_c`."""
     graph = Graph(unsigned_weights)
-    # The three gates with the same function side by side: input, forget, output, candidate.
-    layer = reordered(model.lstm, (0, 2, 3, 1))
-    gates = graph.dense(graph.add("Concat", "x", "h", axis=-1), layer)
-    logistic, candidate = graph.split(gates, 3 * model.units, model.units)
-    admit, forget, output = graph.split(graph.logistic(logistic), *3 * [model.units])
-    kept = graph.add("Mul", forget, "c")
-    cell = graph.add("Add", kept, graph.add("Mul", admit, graph.tanh(candidate)))
-    result = graph.add("Mul", output, graph.tanh(cell))
+    blocks = _blocks(model.units)
+    gates = graph.dense(graph.joined(["x", "h"]), by_block(model.lstm, blocks))
+    sizes = [len(block) for block in blocks]
+    of_blocks = zip(graph.split(gates, *(4 * size for size in sizes)), graph.split("c", *sizes), sizes)
+    results, cells = zip(*(_cell(graph, part, old, size) for part, old, size in of_blocks))
+    outputs = {"new_h": graph.joined(results), "new_c": graph.joined(cells)}
     columns = dict.fromkeys("xhc", model.units)
-    return graph.model(columns, {"new_h": (result, model.units), "new_c": (cell, model.units)})
+    return graph.model(columns, {name: (value, model.units) for name, value in outputs.items()})
+
+
+def _cell(graph: Graph, gates: str, cell: str, units: int) -> tuple[str, str]:
+    """The new output and cell of some units. The gates are input, forget, output, candidate."""
+    logistic, candidate = graph.split(gates, 3 * units, units)
+    admit, forget, output = graph.split(graph.logistic(logistic), *3 * [units])
+    kept = graph.add("Mul", forget, cell)
+    new_cell = graph.add("Add", kept, graph.add("Mul", admit, graph.tanh(candidate)))
+    return graph.add("Mul", output, graph.tanh(new_cell)), new_cell
+
+
+def _blocks(units: int) -> list[range]:
+    """The units in blocks. A block's numbers of all rows stay in the CPU's cache from one operation to the next."""
+    return [range(start, min(start + UNITS_PER_BLOCK, units)) for start in range(0, units, UNITS_PER_BLOCK)]
+
+
+def by_block(lstm: Dense, blocks: Sequence[range]) -> Dense:
+    """The LSTM's layer with its outputs in another order: by block, and in a block by gate.
+
+    The gates in the file are input, candidate, forget, output. Here the three with the same function are side by side.
+    """
+    units = lstm.outputs // 4
+    order = [gate * units + unit for block in blocks for gate in (0, 2, 3, 1) for unit in block]
+    return Dense(lstm.weights[:, order], lstm.bias[order], lstm.scale)
 
 
 def after(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
@@ -200,16 +229,6 @@ def after(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
     logits = graph.dense(graph.dense("h", fifth), sixth, positive=True)
     probabilities = graph.add("Softmax", logits, axis=-1)
     return graph.model({"h": fifth.inputs}, {"probabilities": (probabilities, sixth.outputs)})
-
-
-def reordered(layer: Dense, order: Sequence[int]) -> Dense:
-    """The layer with its equal parts of outputs in another order."""
-
-    def parts(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        split = np.split(values, len(order), axis=-1)
-        return np.concatenate([split[number] for number in order], axis=-1)
-
-    return Dense(parts(layer.weights), parts(layer.bias), layer.scale, layer.ceiling)
 
 
 Builder = Callable[[AcousticModel, bool], ModelProto]
