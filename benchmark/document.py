@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 COSTS = ROOT / "docs" / "costs.md"
+BATCHED = ROOT / "docs" / "batched-engine.md"
 RESULTS = ROOT / ".local" / "bench"
 
 
