@@ -54,38 +54,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recordings", type=int, default=1080)
     parser.add_argument("--sounds", type=Path, default=SOUNDS, help="folder of Asterisk's sounds")
-    parser.add_argument("--only", help="only the comparisons whose name contains this")
+    parser.add_argument("--continue", action="store_true", dest="go_on", help="keep the comparisons that are done")
     given = parser.parse_args()
     chosen = list(recordings(given.recordings, given.sounds))
     known = RESULTS / "identity.json"
-    found: dict[str, Any] = json.loads(known.read_text()) if given.only and known.exists() else {}
+    found: dict[str, Any] = json.loads(known.read_text()) if given.go_on and known.exists() else {}
     for comparison in comparisons():
-        if not given.only or given.only in comparison.name:
+        if comparison.name not in found:
             found[comparison.name] = compared(comparison, chosen[:: comparison.one_in])
             report(found)
 
 
 def comparisons() -> Iterator[Comparison]:
+    """The cheapest one gets all recordings, and the others so many that each takes a few minutes."""
     scorer = ways.SMALL / "asterisk-en.scorer"
-    large, pbmm = ways.full_size_scorer(), ways.full_size_pbmm().path
-    tflite_library, library = "deepspeech-tflite", "deepspeech"
-    small = ways.SMALL / "asterisk-en"
-    yield Comparison("256 units, `.tflite`, scorer", tflite_library, Model(small.with_suffix(".tflite"), scorer), 1)
-    yield Comparison("2,048 units, `.tflite`, large scorer", tflite_library, Model(ways.FULL_SIZE, large), 1)
-    yield Comparison("256 units, `.tflite`", tflite_library, Model(small.with_suffix(".tflite")), 2)
-    yield Comparison("256 units, `.pbmm`, scorer", library, Model(small.with_suffix(".pbmm"), scorer), 2)
-    yield Comparison("2,048 units, `.tflite`", tflite_library, Model(ways.FULL_SIZE), 4)
-    yield Comparison("256 units, `.pbmm`", library, Model(small.with_suffix(".pbmm")), 4)
-    yield Comparison("2,048 units, `.pbmm`, large scorer", library, Model(pbmm, large), 8)
-    yield Comparison("2,048 units, `.pbmm`", library, Model(pbmm), 8)
+    large, full_size, full_size_pbmm = ways.full_size_scorer(), ways.FULL_SIZE, ways.full_size_pbmm().path
+    small, small_pbmm = (ways.SMALL / f"asterisk-en.{kind}" for kind in ("tflite", "pbmm"))
+    tflite, tensorflow = "deepspeech-tflite", "deepspeech"
+    yield Comparison("256 units, `.tflite`, scorer", tflite, Model(small, scorer), 1)
+    yield Comparison("2,048 units, `.tflite`, large scorer", tflite, Model(full_size, large), 4)
+    yield Comparison("256 units, `.pbmm`, scorer", tensorflow, Model(small_pbmm, scorer), 4)
+    yield Comparison("256 units, `.tflite`", tflite, Model(small), 4)
+    yield Comparison("2,048 units, `.pbmm`, large scorer", tensorflow, Model(full_size_pbmm, large), 16)
+    yield Comparison("2,048 units, `.tflite`", tflite, Model(full_size), 8)
+    yield Comparison("256 units, `.pbmm`", tensorflow, Model(small_pbmm), 8)
+    yield Comparison("2,048 units, `.pbmm`", tensorflow, Model(full_size_pbmm), 16)
 
 
 def compared(comparison: Comparison, chosen: Sequence[Recording]) -> dict[str, Any]:
     """Compare both engines on the recordings."""
     with ThreadPoolExecutor() as threads:
-        library, batched = threads.map(
-            recognised, (comparison.library, BATCHED), [comparison.model] * 2, [chosen] * 2
-        )
+        library, batched = threads.map(recognised, (comparison.library, BATCHED), [comparison.model] * 2, [chosen] * 2)
     pairs = list(zip(chosen, library, batched, strict=True))
     different = [difference(*pair) for pair in pairs if words(pair[1]) != words(pair[2])]
     letters = sum(len(text(one)) for one in library)

@@ -19,6 +19,7 @@ from benchmark.corpus import RATE, RECORDINGS, Samples, noisy, resampled
 
 SOUNDS = Path("/usr/share/asterisk/sounds")
 LONGEST = 30 * RATE  # of a piece
+LEAST_BYTES = 1000  # some prompts are empty
 LONG = "10 to 30 seconds"  # one in three of its turns, because it costs so much
 
 
@@ -61,7 +62,7 @@ def _voices(sounds: Path) -> Iterator[list[str]]:
     """The files of each voice, without those that the project has as its samples: the engine was built with them."""
     samples = {path.stem.replace("__", "/") for path in RECORDINGS.glob("*.wav")}
     for folder in sorted(sounds.iterdir()):
-        files = sorted(folder.rglob("*.g722"))
+        files = [path for path in sorted(folder.rglob("*.g722")) if path.stat().st_size > LEAST_BYTES]
         yield [str(path) for path in files if str(path.relative_to(folder).with_suffix("")) not in samples]
 
 

@@ -93,6 +93,14 @@ def test_a_model_without_an_engine_is_refused_with_the_engines_that_would_run_it
         engine_for(ModelKind.TFLITE, tmp_path / "engines")
 
 
+def test_a_preferred_engine_goes_before_the_first_by_name(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        folder = added(tmp_path, name, "")
+    assert engine_for(ModelKind.TFLITE, folder).name == "a"
+    (folder / "b" / "engine.toml").write_text('models = ["tflite"]\npreferred = true\n')
+    assert engine_for(ModelKind.TFLITE, folder).name == "b"
+
+
 def piece(loudness: int) -> np.ndarray:
     return np.full(RATE, loudness, np.int16)
 

@@ -1,4 +1,4 @@
-"""What the engines with DeepSpeech's decoder have in common: from its transcripts to a recognition (docs/engines.md)."""
+"""What the engines with DeepSpeech's decoder share: from its transcripts to a recognition (docs/engines.md)."""
 
 from __future__ import annotations
 

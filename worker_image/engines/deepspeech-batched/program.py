@@ -10,13 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from deepspeech_transcripts import LONGEST_SECONDS, OPTIONS, WORDS, long_enough, meaning, recognition
+from engine_protocol import Refused, Samples, serve
+
 from deepspeech_batched.acoustics import Acoustics
 from deepspeech_batched.batching import ROWS, probabilities
 from deepspeech_batched.decoding import Decoder, DecoderError
 from deepspeech_batched.features import Features
 from deepspeech_batched.model import AcousticModel, ModelFileError, read_model
-from deepspeech_transcripts import LONGEST_SECONDS, OPTIONS, WORDS, long_enough, meaning, recognition
-from engine_protocol import Refused, Samples, serve
 
 PIECES = 2 * ROWS
 """As many run at once as there are rows. The others take the rows of those that end."""

@@ -25,8 +25,8 @@ class Acoustics:
         unsigned = quantised and not products_are_exact(unsigned_weights=False)
         if unsigned:
             print(
-                "deepspeech-batched: this CPU saturates the products of 8-bit numbers (it has no VNNI). The engine takes "
-                "the exact products of unsigned weights, which are slower.",
+                "deepspeech-batched: this CPU cuts off products of 8-bit numbers (it has no VNNI), so the engine takes "
+                "the slower products of unsigned numbers.",
                 file=sys.stderr,
             )
         self._before, self._step, self._after = (

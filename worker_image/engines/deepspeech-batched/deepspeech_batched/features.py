@@ -75,8 +75,8 @@ def mel(frequency: npt.ArrayLike) -> Doubles:
 def mel_filters(settings: FeatureSettings, bins: int) -> Doubles:
     """The weight of each bin of the spectrum in each filter: shape (bins, filters).
 
-    The filters are triangles with equal distances on the mel scale. Each falls to zero at its neighbours' centres. A bin
-    at the very edge of the limits is left out, as TensorFlow does.
+    The filters are triangles with equal distances on the mel scale. Each falls to zero at its neighbours' centres. Bins
+    below the lower limit, and the one right above it, are left out, as TensorFlow does.
     """
     edges = np.linspace(mel(settings.lowest), mel(settings.highest), settings.filters + 2)
     hertz_per_bin = 0.5 * settings.sample_rate / (bins - 1)

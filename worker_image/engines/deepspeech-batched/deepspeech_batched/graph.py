@@ -138,7 +138,7 @@ class Graph:
         return str(self.add("Mul", product, self.number("Mul", self.number("Div", span, LARGEST), scale)))
 
     def _rounded(self, value: str, positive: bool) -> tuple[str, str]:
-        """Rounded to unsigned integers, halves away from zero, and what stands for zero. A cast cuts the fraction off."""
+        """Rounded to unsigned integers, halves away from zero (a cast cuts fractions off), and what stands for zero."""
         if positive:
             moved = self.number("Add", value, float(ALMOST_HALF))
             return str(self.add("Cast", moved, to=TensorProto.UINT8)), self.constant(0, np.uint8)
@@ -186,7 +186,7 @@ def before(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
 
 
 def step(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
-    """One step of the LSTM. `x`, `h` (previous output) and `c` (cell) of shape (rows, units) become `new_h`, `new_c`."""
+    """One step of the LSTM. `x`, `h` (last output) and `c` (cell) of shape (rows, units) become `new_h`, `new_c`."""
     graph = Graph(unsigned_weights)
     blocks = _blocks(model.units)
     gates = graph.dense(graph.joined(["x", "h"]), by_block(model.lstm, blocks))

@@ -7,6 +7,7 @@ the fields that a DeepSpeech model needs are declared here: https://github.com/t
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -96,6 +97,7 @@ class _Graph:
     """The nodes of the file, and the regions with the weights if it is a `.pbmm`."""
 
     def __init__(self, content: npt.NDArray[np.uint8]) -> None:
+        self._size = len(content)
         self._regions = _regions(content)
         serialised = content if not self._regions else list(self._regions.values())[-1]
         message = _CLASSES["Graph"].FromString(serialised.tobytes())
@@ -134,7 +136,10 @@ class _Graph:
             raise ModelFileError(f"{name} does not consist of float32 numbers")
         if tensor.tensor_content:
             return np.frombuffer(tensor.tensor_content, np.float32).reshape(_sizes(tensor.tensor_shape))
-        return np.broadcast_to(np.array(tensor.float_val, np.float32), _sizes(tensor.tensor_shape) or (1,))
+        sizes = _sizes(tensor.tensor_shape) or (1,)
+        if math.prod(sizes) > self._size:
+            raise ModelFileError(f"{name} has more numbers than the file has bytes")
+        return np.broadcast_to(np.array(tensor.float_val, np.float32), sizes)
 
 
 def _regions(content: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.uint8]]:

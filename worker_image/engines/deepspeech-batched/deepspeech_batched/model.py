@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +104,32 @@ def checked(model: AcousticModel) -> AcousticModel:
     for layer in layers:
         _check(layer.bias.shape == (layer.outputs,) and bool(np.isfinite(layer.bias).all()))
         _check((layer.scale is None) == (layer.weights.dtype == np.float32))
+        _check(layer.scale is None or 0 < layer.scale < np.inf)
+        _check(layer.ceiling is None or 0 < layer.ceiling < np.inf)
     _check(0 < settings.step <= settings.window <= settings.sample_rate <= 192_000)
     _check(0 < settings.coefficients <= settings.filters <= 1000)
     _check(0 <= settings.lowest < settings.highest <= settings.sample_rate / 2)
     _check(0 < model.beam_width <= 1_000_000)
+    _check(len(letters(model.alphabet)) == model.after[1].outputs - 1)  # the last output is the blank
     return model
+
+
+def letters(alphabet: bytes) -> list[bytes]:
+    """The letters in the order of the model's outputs, in UTF-8.
+
+    The serialised alphabet has their number, and for each its label, its length and itself; numbers have 16 bits
+    (native_client/alphabet.cc).
+    """
+    (count,) = struct.unpack_from("<H", alphabet)
+    found: dict[int, bytes] = {}
+    position = 2
+    for _ in range(count):
+        label, length = struct.unpack_from("<HH", alphabet, position)
+        position += 4 + length
+        found[label] = alphabet[position - length : position]
+    if position > len(alphabet) or sorted(found) != list(range(count)):
+        raise ModelFileError("its alphabet cannot be read")
+    return [found[label] for label in range(count)]
 
 
 def _check(fits: bool) -> None:
@@ -127,8 +149,8 @@ def read_model(path: Path) -> AcousticModel:
     Raises:
         ModelFileError: it is no DeepSpeech 0.9 model, or is damaged.
     """
-    content: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
     try:
+        content: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
         return checked(_reader(content[4:8].tobytes())(content))
     except ModelFileError:
         raise
