@@ -27,7 +27,7 @@ help: ## Show this list
 ## Environments: one per lock file, made again when the lock file changes. Each engine has one of its own
 
 .PHONY: setup
-setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock $(ENGINES) $(WHISPER) ## Make the Python environments of Airflow, the stack, the worker and its engines
+setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock .venv/batched-engine/lock $(ENGINES) $(WHISPER) ## Make the Python environments of Airflow, the stack, the worker and its engines
 
 .venv/uv/bin/uv: requirements/uv.lock
 	@sh requirements/fetch-uv.sh
@@ -45,6 +45,8 @@ $(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
 	$(call environment,worker,3.12,$<)
 .venv/engine-environments/%/lock: worker_image/engines/%/requirements.lock | $(UV)
 	$(call environment,engine-environments/$*,$(call python_of,worker_image/engines/$*),$<)
+.venv/batched-engine/lock: requirements/batched-engine.lock | $(UV)
+	$(call environment,batched-engine,3.9,$<)
 .venv/bench/lock: requirements/bench.lock | $(UV)
 	$(call environment,bench,3.9,$<)
 .venv/peers/lock: requirements/peers.lock | $(UV)
@@ -286,6 +288,7 @@ lock: | $(UV) ## Resolve the .in files to new lock files
 	$(LOCK) --python-version 3.12 requirements/peers.in -o requirements/peers.lock
 	$(LOCK) --python-version 3.12 requirements/audit.in -o requirements/audit.lock
 	$(foreach engine,$(wildcard worker_image/engines/*/requirements.in),$(LOCK) --python-version $(call python_of,$(dir $(engine))) $(engine) -o $(engine:.in=.lock) &&) true
+	$(LOCK) --python-version 3.9 --constraint worker_image/engines/deepspeech-batched/requirements.lock requirements/batched-engine.in -o requirements/batched-engine.lock
 	$(LOCK) --python-version 3.7 requirements/fine-tuning.in -o requirements/fine-tuning.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm-build.in -o requirements/kenlm-build.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm.in -o requirements/kenlm.lock

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 COSTS = ROOT / "docs" / "costs.md"
 ENGINES_PAGE = ROOT / "docs" / "engines.md"
+BATCHED = ROOT / "docs" / "batched-engine.md"
 RESULTS = ROOT / ".local" / "bench"
 
 

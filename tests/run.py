@@ -29,9 +29,14 @@ class Suite:
 
 
 WORKER = Suite("worker", ("tests/worker", "tests/fine_tuning"), shared=("tests/contract",))
+BATCHED_ENGINE = Suite(
+    "batched-engine",
+    ("tests/batched_engine",),
+    ("-o", "pythonpath=. worker_image/engines worker_image/engines/deepspeech-batched"),
+)
 FAULTS = Suite("airflow", ("tests/faults",), ("-p", "no:logging"))
 IMAGE = Suite("airflow", ("tests/image",), only_by_name=True)
-SPECIAL = (FAULTS, WORKER, IMAGE)
+SPECIAL = (FAULTS, WORKER, BATCHED_ENGINE, IMAGE)
 REST = Suite("airflow", (), tuple(f"--ignore={folder}" for suite in SPECIAL for folder in suite.folders))
 SUITES = (REST, *SPECIAL)
 

@@ -1,0 +1,72 @@
+"""Runs the acoustic model in onnxruntime, on one thread."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import onnxruntime
+
+from . import graph
+from .model import AcousticModel, Dense, Floats
+
+
+class Acoustics:
+    """The acoustic model, ready to run.
+
+    Args:
+        model: What its file contains.
+    """
+
+    def __init__(self, model: AcousticModel) -> None:
+        self.units = model.units
+        self.letters = model.after[1].outputs
+        quantised = any(layer.scale is not None for layer in (*model.before, model.lstm, *model.after))
+        unsigned = quantised and not products_are_exact(unsigned_weights=False)
+        if unsigned:
+            print(
+                "deepspeech-batched: this CPU cuts off products of 8-bit numbers (it has no VNNI), so the engine takes "
+                "the slower products of unsigned numbers.",
+                file=sys.stderr,
+            )
+        self._before, self._step, self._after = (
+            _session(build, model, unsigned) for build in (graph.before, graph.step, graph.after)
+        )
+
+    def before(self, inputs: Floats) -> Floats:
+        """Layers 1 to 3 for frames in context: shape (frames, inputs) becomes (frames, units)."""
+        return self._before.run(None, {"x": inputs})[0]
+
+    def step(self, inputs: Floats, output: Floats, cell: Floats) -> tuple[Floats, Floats]:
+        """One step of the LSTM for each row: the new output and cell. All have the shape (rows, units)."""
+        new_output, new_cell = self._step.run(None, {"x": inputs, "h": output, "c": cell})
+        return new_output, new_cell
+
+    def after(self, outputs: Floats) -> Floats:
+        """Layers 5, 6 and softmax: shape (frames, units) becomes (frames, letters)."""
+        return self._after.run(None, {"h": outputs})[0]
+
+
+def _session(build: graph.Builder, model: AcousticModel, unsigned_weights: bool) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # No more than the basic optimisations: the next level has MatMulIntegerToFloatFusion, whose results differ.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    content = build(model, unsigned_weights).SerializeToString()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def products_are_exact(unsigned_weights: bool) -> bool:
+    """Whether the runtime's integer products are exact on this CPU: those of the largest numbers, and random ones."""
+    chance = np.random.default_rng(7)
+    weights = chance.integers(-127, 128, (96, 40), np.int8)
+    weights[:, :8] = [127, -127, 127, -127, 127, -127, 127, -127]
+    rows = chance.integers(-127, 128, (5, 96)).astype(np.float32)
+    rows[:, 0] = 127  # so that quantising keeps all numbers as they are
+    rows[:2] = [[127], [-127]]
+    built = graph.Graph(unsigned_weights)
+    layer = Dense(weights, np.zeros(40, np.float32), scale=1.0)
+    model = built.model({"x": 96}, {"y": (built.dense("x", layer), 40)})
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    [found] = session.run(None, {"x": rows})
+    return bool(np.array_equal(found, rows.astype(np.int64) @ weights.astype(np.int64)))
