@@ -21,7 +21,7 @@ from benchmark.document import RESULTS, table, write
 from benchmark.identity_corpus import SOUNDS, Recording, recordings
 from benchmark.ways import Model
 from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineSpec, engine_programs
-from transcriber.recognition import Recognition
+from transcriber.recognition import Recognition, joined
 
 READINGS = 20  # as for the JSON
 LIMIT_SECONDS = 3600.0
@@ -101,7 +101,7 @@ def compared(comparison: Comparison, chosen: Sequence[Recording]) -> dict[str, A
         "with_words": sum(bool(one.words) for one in library),
         "letters": letters,
         "different_letters": sum(edits(text(one), text(other)) for one, other in zip(library, batched, strict=True)),
-        "score": max(abs(one.score - other.score) for one, other in zip(library, batched, strict=True)),
+        "score": max(abs(score(one) - score(other)) for one, other in zip(library, batched, strict=True)),
         "differences": [vars(one) for one in different],
     }
     print(comparison.name, {key: value for key, value in found.items() if key != "conditions"}, flush=True)
@@ -128,7 +128,11 @@ def words(recognition: Recognition) -> list[tuple[str, float, float]]:
 
 
 def text(recognition: Recognition) -> str:
-    return " ".join(word.text for word in recognition.words)
+    return joined(recognition.words)
+
+
+def score(recognition: Recognition) -> float:
+    return sum(segment.score for segment in recognition.segments)
 
 
 def edits(first: str, second: str) -> int:

@@ -15,7 +15,7 @@ from tests.worker.sounds import RATE, speech
 from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineProgram, EngineSpec, engine_for, engine_programs
 from transcriber.failures import ConfigError
 from transcriber.pool import Engines
-from transcriber.recognition import Recognition
+from transcriber.recognition import RecognisedSegment, Recognition
 from transcriber.worker import READINGS
 from transcription_contract.model_files import ModelKind
 
@@ -65,13 +65,19 @@ def test_it_gives_libdeepspeechs_words_times_and_readings(
 ) -> None:
     library = recognised(engine_for(kind, PROGRAMS), kind, scorer, options)
     found = recognised(batched(), kind, scorer, options)
-    for ours, theirs in zip(found, library, strict=True):
+    assert [len(one.segments) for one in found] == [len(one.segments) for one in library]
+    pairs = zip(segments(found), segments(library), strict=True)
+    for ours, theirs in pairs:
         assert [word[:3] for word in ours.words] == [word[:3] for word in theirs.words]
         assert [reading.text for reading in ours.alternatives] == [reading.text for reading in theirs.alternatives]
         assert ours.score == pytest.approx(theirs.score, abs=SCORE_DIFFERENCE)
-        assert [word.margin for word in ours.words] == [
-            pytest.approx(word.margin, abs=2 * SCORE_DIFFERENCE) for word in theirs.words
+        assert [word.certainty for word in ours.words] == [
+            pytest.approx(word.certainty, abs=2 * SCORE_DIFFERENCE) for word in theirs.words
         ]
+
+
+def segments(found: list[Recognition]) -> list[RecognisedSegment]:
+    return [segment for one in found for segment in one.segments]
 
 
 @pytest.mark.parametrize(("kind", "cut"), [(ModelKind.TFLITE, 2000), (ModelKind.PBMM, -4000)])
