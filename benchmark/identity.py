@@ -21,7 +21,7 @@ from benchmark.document import RESULTS, table, write
 from benchmark.identity_corpus import SOUNDS, Recording, recordings
 from benchmark.ways import Model
 from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineSpec, engine_programs
-from transcriber.recognition import Recognition, joined
+from transcriber.recognition import Reading, Recognition, joined
 
 READINGS = 20  # as for the JSON
 LIMIT_SECONDS = 3600.0
@@ -95,7 +95,7 @@ def compared(comparison: Comparison, chosen: Sequence[Recording]) -> dict[str, A
         "same": len(chosen) - len(different),
         "same_text": sum(text(one) == text(other) for one, other in zip(library, batched, strict=True)),
         "same_alternatives": sum(
-            [reading.text for reading in one.alternatives] == [reading.text for reading in other.alternatives]
+            [reading.text for reading in readings(one)] == [reading.text for reading in readings(other)]
             for one, other in zip(library, batched, strict=True)
         ),
         "with_words": sum(bool(one.words) for one in library),
@@ -131,6 +131,10 @@ def text(recognition: Recognition) -> str:
     return joined(recognition.words)
 
 
+def readings(recognition: Recognition) -> list[Reading]:
+    return [reading for segment in recognition.segments for reading in segment.alternatives]
+
+
 def score(recognition: Recognition) -> float:
     return sum(segment.score for segment in recognition.segments)
 
@@ -145,11 +149,11 @@ def difference(recording: Recording, library: Recognition, batched: Recognition)
     """Describe a difference. The gap between the best two readings shows whether a rounding can decide it."""
     if text(library) == text(batched):
         return Difference(recording.name, recording.condition, text(library), "the same", "the time of a letter")
-    rival = next((one for one in library.alternatives if one.text == text(batched)), None)
+    rival = next((one for one in readings(library) if one.text == text(batched)), None)
     if rival is None:
         cause = "unknown"
     else:
-        cause = f"the library's score of this text is {library.score - rival.score:.1g} lower than that of its own"
+        cause = f"the library's score of this text is {score(library) - rival.score:.1g} lower than that of its own"
     return Difference(recording.name, recording.condition, text(library), text(batched), cause)
 
 
