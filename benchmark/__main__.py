@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import batched as batched_engine
 from benchmark import corpus, ways
-from benchmark.document import COSTS, machine, table, write
+from benchmark.document import BATCHED, COSTS, machine, table, write
 from benchmark.rounds import Rounds, cpu, in_turns, medians, memory, paired, same_texts, speed_up, turned, turns, wall
 from benchmark.ways import Model, Outcome
 from fine_tuning.word_errors import word_error_rate
@@ -343,9 +344,15 @@ def peers(effort: Effort) -> None:
     write("peers", stamp(f"{what}; one CPU, start included", effort.rounds) + table(head, rows), rows)
 
 
+def batched(effort: Effort) -> None:
+    """The batched engine: see batched.py."""
+    body, facts = batched_engine.tables(effort.quick, effort.rounds)
+    write("batched", stamp("full-size model, the model's beam (500)", effort.rounds) + body, facts, BATCHED)
+
+
 PARTS: dict[str, Callable[[Effort], None]] = {
     "small": small, "full-size": full_size, "start": start, "forms": forms, "defaults": defaults, "long": long,
-    "peers": peers,
+    "peers": peers, "batched": batched,
 }  # fmt: skip
 
 

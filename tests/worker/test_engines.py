@@ -207,7 +207,7 @@ def test_the_error_names_the_damaged_model_or_scorer_and_the_problem(
 
 def test_a_word_ends_at_the_next_space_or_soon_after_its_last_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PROGRAMS))
-    words_of = runpy.run_path(str(PROGRAMS / "deepspeech" / "program.py"))["words_of"]
+    words_of = runpy.run_path(str(PROGRAMS / "deepspeech_transcripts.py"))["words_of"]
 
     class Token:
         def __init__(self, text: str, start_time: float) -> None:
