@@ -247,7 +247,7 @@ audit: .venv/audit/lock .venv/infra/lock ## Check all lock files for known vulne
 	@.venv/audit/bin/python requirements/audit.py
 
 .PHONY: bench
-bench: setup .venv/bench/lock .venv/peers/lock ## Compare speed and word errors; writes docs/benchmarks.md (QUICK=1: short test)
+bench: setup .venv/bench/lock .venv/peers/lock $(KENLM) ## Compare speed and word errors; writes docs/benchmarks.md (QUICK=1: short test)
 	@$(WORKER) -m benchmark $(if $(QUICK),--quick) $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(RECORDINGS),--recordings $(RECORDINGS))
 

@@ -25,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import batched as batched_engine
 from benchmark import corpus, ways
 from benchmark import engines as engines_
-from benchmark.document import COSTS, ENGINES_PAGE, machine, table, write
+from benchmark.document import BATCHED, COSTS, ENGINES_PAGE, machine, table, write
 from benchmark.rounds import Rounds, cpu, in_turns, medians, memory, paired, same_texts, speed_up, turned, turns, wall
 from benchmark.ways import Model, Outcome
 from fine_tuning.word_errors import word_error_rate
@@ -335,9 +336,15 @@ def usd(rtf: float) -> tuple[float, float]:
     return hours * ON_DEMAND, hours * SPOT
 
 
+def batched(effort: Effort) -> None:
+    """The batched engine: see batched.py."""
+    body, facts = batched_engine.tables(effort.quick, effort.rounds)
+    write("batched", stamp("full-size model, the model's beam (500)", effort.rounds) + body, facts, BATCHED)
+
+
 PARTS: dict[str, Callable[[Effort], None]] = {
     "small": small, "full-size": full_size, "start": start, "forms": forms, "defaults": defaults, "long": long,
-    "engines": engines,
+    "engines": engines, "batched": batched,
 }  # fmt: skip
 
 

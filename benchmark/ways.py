@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 WORKER_PYTHON = ROOT / ".venv/worker/bin/python"
 ENGINES = ROOT / ".venv/engine-environments"
+PROGRAMS = ROOT / "worker_image/engines"
 BENCH_PYTHON = ROOT / ".venv/bench/bin/python"
 PEER_PYTHON = ROOT / ".venv/peers/bin/python"
 SMALL = ROOT / "worker_image/models/asterisk-en"
@@ -91,10 +92,37 @@ def bare(model: Model, files: Sequence[Path], cpus: str = "0,1", loops: int = 1)
 
 
 def worker(
-    model: Model, audio: dict[str, bytes], cpus: str = "0,1", latency: float = 0, interval: float = 0, **options: Any
+    model: Model,
+    audio: dict[str, bytes],
+    cpus: str = "0,1",
+    latency: float = 0,
+    interval: float = 0,
+    engine: str | None = None,
+    **options: Any,
 ) -> Outcome:
-    """Run `python -m transcriber` on a bucket with the audio and the given run options."""
+    """Run `python -m transcriber` on a bucket with the audio and the given run options.
+
+    Args:
+        engine: The only engine that it has. None: it has all of them.
+    """
+    if engine is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / engine).symlink_to(PROGRAMS / engine)
+            return _worker(model, audio, {"ENGINES_DIR": folder}, cpus, latency, interval, options)
+    return _worker(model, audio, {}, cpus, latency, interval, options)
+
+
+def _worker(
+    model: Model,
+    audio: dict[str, bytes],
+    added: dict[str, str],
+    cpus: str,
+    latency: float,
+    interval: float,
+    options: dict[str, Any],
+) -> Outcome:
     settings = {
+        **added,
         "MODEL": str(model.path),
         "SCORER": str(model.scorer or "none"),
         "PYTHONPATH": f"{ROOT / 'worker_image'}:{ROOT / 'plugins'}",
