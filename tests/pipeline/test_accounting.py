@@ -145,7 +145,16 @@ def test_totals_count_every_state_and_add_up_what_was_transcribed() -> None:
         "audio_hours": round(5 / 3600, 4),
         "compute_seconds": 1.0,
         "replaced_transcripts": 0,
-        "made_by": [{"engine": "deepspeech-tflite 0.9.3", "model": "m", "files": 2}],
+        "made_by": [
+            {
+                "engine": "deepspeech-tflite 0.9.3",
+                "model": "m",
+                "files": 2,
+                "audio_hours": round(5 / 3600, 4),
+                "compute_seconds": 1.0,
+                "cpu_seconds_per_audio_second": 0.2,
+            }
+        ],
     }
 
 
