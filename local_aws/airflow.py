@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from local_aws.containers import PROJECT
+from local_aws.containers import EMPTY_DATABASE, PROJECT
 from local_aws.deployment import Stack
 from local_aws.server import LocalAws
 
@@ -59,6 +59,11 @@ def migrate(variables: Mapping[str, str]) -> None:
     home.mkdir(parents=True, exist_ok=True)
     run(["db", "migrate"], variables)
     made.touch()
+
+
+def migrate_empty() -> None:
+    """Create the empty database that the orchestrator's image has, so that its processes start sooner."""
+    migrate({**os.environ, **home_variables(EMPTY_DATABASE.parent)})
 
 
 def run(arguments: list[str], variables: Mapping[str, str]) -> None:
