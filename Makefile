@@ -135,8 +135,8 @@ fine-tune: .venv/worker/lock $(ENGINES) .venv/fine-tuning/lock $(KENLM) ## Make 
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
-airflow: setup $(ASSEMBLY)/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
-	@$(LOCAL) airflow $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
+airflow: setup $(ASSEMBLY)/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS, or with CLOUD=stack on AWS; Ctrl-C stops it
+	@$(LOCAL) airflow $(if $(CLOUD),--cloud --home .local/airflow-cloud) $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
 
 .PHONY: synth
 synth: $(ASSEMBLY)/manifest.json ## Synthesise the CDK app to build/cdk.out
@@ -194,6 +194,11 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 	@$(AIRFLOW) infra/leftovers.py list "$(ASSEMBLY)"
 	@$(CDK) destroy --all
 
+.PHONY: run
+run: setup $(ASSEMBLY)/manifest.json ## Start a run on AWS now: make run PARAMS='{"prefix": "calls/"}', UPLOADED_FROM=… UPLOADED_TO=…
+	@$(AIRFLOW) infra/start_run.py "$(ASSEMBLY)" $(if $(PARAMS),--params "$$PARAMS") \
+		$(if $(UPLOADED_FROM),--uploaded-from "$(UPLOADED_FROM)") $(if $(UPLOADED_TO),--uploaded-to "$(UPLOADED_TO)")
+
 .PHONY: erase
 erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS for good: make erase NAME=calls/a.wav, NAME=calls/
 	@[ -n "$(NAME)" ] || { echo "NAME is missing. Run: make erase NAME=calls/a.wav, or NAME=calls/ for a folder (docs/bucket.md)" >&2; exit 1; }
@@ -213,9 +218,15 @@ image-test: setup ## Build the worker's image and test it in containers: with Do
 	@$(MAKE) --no-print-directory test ARGS="tests/image $(ARGS)"
 
 .PHONY: image-bench
-image-bench: setup .venv/wheels/lock build/cdk.out/manifest.json ## Measure the start of a container; writes docs/benchmarks.md
+image-bench: setup .venv/wheels/lock build/cdk.out/manifest.json build/on_demand/manifest.json ## Measure containers; writes docs/benchmarks.md, docs/deploy.md, docs/costs.svg
 	@sh tests/image/install-docker.sh
 	@$(AIRFLOW) -m tests.image.start_time
+	@$(AIRFLOW) -m tests.image.night_time
+	@$(AIRFLOW) -m benchmark.deployment_costs
+
+.PHONY: costs
+costs: setup build/cdk.out/manifest.json build/on_demand/manifest.json ## Compute the costs of both ways to run the DAG; writes docs/deploy.md, docs/costs.svg
+	@$(AIRFLOW) -m benchmark.deployment_costs
 
 .PHONY: coverage
 coverage: setup $(TESTED) ## Measure the test coverage of plugins/ and the worker; also takes ARGS
@@ -227,6 +238,7 @@ coverage: setup $(TESTED) ## Measure the test coverage of plugins/ and the worke
 .PHONY: faults
 faults: setup build/cdk.out/manifest.json build/on_demand/manifest.json ## Inject every fault at every step; writes docs/faults.md, README.md
 	@FAULT_TABLES=1 $(AIRFLOW) -m pytest -s -p no:logging tests/faults/test_faults.py
+	@FAULT_TABLES=1 $(AIRFLOW) -m pytest -s -p no:logging tests/on_demand/test_killed.py
 
 .PHONY: mutants
 mutants: setup $(TESTED) ## Change the code and see that the tests notice; writes docs/mutants.md (ARGS=module)
@@ -262,7 +274,8 @@ fix: .venv/airflow/lock ## Format the code and apply the linter's automatic fixe
 check: setup build/cdk.out/manifest.json build/on_demand/manifest.json audit ## Check lint, types, imports, the template (cfn-lint, cdk-nag), vulnerabilities, links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py requirements benchmark/plan.py tests
+	@$(AIRFLOW) -m mypy plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py infra/run_log.py \
+		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py requirements benchmark/plan.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
 	@.venv/airflow/bin/lint-imports --no-logo

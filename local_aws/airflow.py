@@ -19,15 +19,24 @@ def environment(aws: LocalAws, stack: Stack, home: Path) -> dict[str, str]:
 
     MWAA also passes its configuration options as variables: `transcription.bucket` is AIRFLOW__TRANSCRIPTION__BUCKET.
     """
-    options = {
-        f"AIRFLOW__{option.replace('.', '__').upper()}": str(value) for option, value in stack.airflow_options.items()
-    }
     return {
         **os.environ,
         **aws.environment_of(stack.airflow_role),
-        **options,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        **option_variables(stack.airflow_options),
         "AIRFLOW__TRANSCRIPTION__POLL_SECONDS": "1",
+        **folder_variables(home),
+    }
+
+
+def option_variables(options: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables for options of Airflow's configuration, such as `transcription.bucket`."""
+    return {f"AIRFLOW__{option.replace('.', '__').upper()}": str(value) for option, value in options.items()}
+
+
+def folder_variables(home: Path) -> dict[str, str]:
+    """Environment variables that make Airflow run this project's DAG, with this home folder."""
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         **home_variables(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),

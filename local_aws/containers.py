@@ -104,22 +104,33 @@ class DockerContainer:
 
     Args:
         tag: The image to run. The job definition's image is ignored, because its registry is on AWS.
+        options: Further options of `docker run`.
+        orchestrator_tag: The image that runs the DAG without Amazon MWAA. Empty: that runs as a process.
     """
 
     tag: str
+    options: Sequence[str] = ()
+    orchestrator_tag: str = ""
 
     def command(
         self, image: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> tuple[list[str], dict[str, str]]:
         """See `Runtime`. The container has a name, by which `remove` finds it."""
+        tag = self.tag
+        if is_orchestrator(command):
+            if not self.orchestrator_tag:
+                return WorkerProcess().command(image, command, environment)
+            tag = self.orchestrator_tag
         variables = [argument for name in environment for argument in ("--env", name)]
         name = f"transcription-{uuid.uuid4()}"
         limits = ["--init", "--read-only", "--volume", "/tmp", "--network", "host"]  # noqa: S108
         options = ["--name", name, "--rm", "--pull", "never", *limits, *variables]
-        return ["docker", "run", *options, self.tag, *command], {**os.environ, **environment}
+        return ["docker", "run", *options, *self.options, tag, *command], {**os.environ, **environment}
 
     def remove(self, arguments: Sequence[str]) -> None:
         """See `Runtime`."""
+        if "--name" not in arguments:
+            return
         name = arguments[arguments.index("--name") + 1]
         subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)
 

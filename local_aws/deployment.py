@@ -12,8 +12,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from local_aws.deployed_stack import orchestrator_options
 from local_aws.server import ACCOUNT, REGION, LocalAws
-from transcription_contract import deployment as deployment_names
 
 _BOOTSTRAP_VERSION = "30"
 
@@ -80,19 +80,12 @@ def _airflow_of(
     from local_aws.cloudformation import Environment
     from local_aws.starts import Schedule
 
-    names = {item["ResourceType"]: item.get("PhysicalResourceId", "") for item in resources}
+    names = {item.get("ResourceType", ""): item.get("PhysicalResourceId", "") for item in resources}
     if "AWS::MWAA::Environment" in names:
         properties = Environment.live[region, names["AWS::MWAA::Environment"]].properties
         return properties["AirflowConfigurationOptions"], properties["ExecutionRoleArn"], None
     task = _orchestrator_task(region, outputs["RunDefinitionName"])
-    prefix = f"AIRFLOW__{deployment_names.CONFIG_SECTION.upper()}__"
-    options = {
-        f"{deployment_names.CONFIG_SECTION}.{item['name'].removeprefix(prefix).lower()}": item["value"]
-        for container in task["containers"]
-        for item in container["environment"]
-        if item["name"].startswith(prefix)
-    }
-    return options, task["taskRoleArn"], Schedule.live[region, names["AWS::Scheduler::Schedule"]]
+    return orchestrator_options(task), task["taskRoleArn"], Schedule.live[region, names["AWS::Scheduler::Schedule"]]
 
 
 def _orchestrator_task(region: str, definition: str) -> Mapping[str, Any]:

@@ -84,8 +84,12 @@ class Schedule(CloudFormationModel):
     def get_cfn_attribute(self, attribute_name: str) -> str:
         return f"arn:aws:scheduler:{self.region}:{ACCOUNT}:schedule/default/{self.name}"
 
-    def fire(self, time: datetime) -> str:
+    def fire(self, time: datetime, **parameters: str) -> str:
         """Do what the schedule does at this time. Return the Batch job's id.
+
+        Args:
+            time: The scheduled time.
+            parameters: Further parameters of the job, which a schedule of the stack does not have.
 
         https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 
@@ -97,6 +101,7 @@ class Schedule(CloudFormationModel):
         if not target["Arn"].endswith(_SUBMIT_JOB):
             raise NotImplementedError(f"The local scheduler has no target {target['Arn']}.")
         call = json.loads(target["Input"].replace(_SCHEDULED_TIME, f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"))
+        call["Parameters"] |= parameters
         # The API's names begin with small letters, a universal target's with capitals.
         return _submit(
             target["RoleArn"], self.region, {name[0].lower() + name[1:]: part for name, part in call.items()}
@@ -140,17 +145,26 @@ def _send_to_targets(rule: Any, event: Any, *args: Any, **kwargs: Any) -> None:
             _start(target, {**event, "time": time}, rule.region_name)
 
 
-def _start(target: Mapping[str, Any], event: dict[str, Any], region: str) -> None:
-    transformer = target.get("InputTransformer", {})
-    text = events.EventTemplateParser.parse(
-        input_template=transformer.get("InputTemplate"),
-        input_paths_map=transformer.get("InputPathsMap", {}),
-        event=event,
-    )
+def _start(target: Mapping[str, Any], event: Mapping[str, Any], region: str) -> None:
     named = target["BatchParameters"]
     call = {"jobName": named["JobName"], "jobQueue": target["Arn"], "jobDefinition": named["JobDefinition"]}
-    parameters = text.get("Parameters") if isinstance(text, dict) else None
-    _submit(target["RoleArn"], region, {**call, **({"parameters": parameters} if parameters else {})})
+    if "InputTransformer" in target:
+        call["parameters"] = _transformed(event, target["InputTransformer"])["Parameters"]
+    _submit(target["RoleArn"], region, call)
+
+
+def _transformed(event: Mapping[str, Any], transformer: Mapping[str, Any]) -> Any:
+    """The JSON that a template makes of an event. EventBridge puts strings into quotes itself, which moto does not.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html
+    """
+    text = transformer["InputTemplate"]
+    for name, path in transformer["InputPathsMap"].items():
+        value: Any = event
+        for part in path.removeprefix("$.").split("."):
+            value = value[part]
+        text = text.replace(f"<{name}>", json.dumps(value))
+    return json.loads(text)
 
 
 def _submit(role_arn: str, region: str, call: Mapping[str, Any]) -> str:

@@ -30,8 +30,10 @@ class Suite:
 
 WORKER = Suite("worker", ("tests/worker", "tests/fine_tuning"), shared=("tests/contract",))
 FAULTS = Suite("airflow", ("tests/faults",), ("-p", "no:logging"))
+# It has a local AWS of its own, with another stack of the same name.
+ON_DEMAND = Suite("airflow", ("tests/on_demand",), ("-p", "no:logging"))
 IMAGE = Suite("airflow", ("tests/image",), only_by_name=True)
-SPECIAL = (FAULTS, WORKER, IMAGE)
+SPECIAL = (FAULTS, ON_DEMAND, WORKER, IMAGE)
 REST = Suite("airflow", (), tuple(f"--ignore={folder}" for suite in SPECIAL for folder in suite.folders))
 SUITES = (REST, *SPECIAL)
 

@@ -135,6 +135,7 @@ class Orchestrator(Construct):
         properties = batch.CfnJobDefinition
         section = deployment.CONFIG_SECTION.upper()
         variables = {f"AIRFLOW__{section}__{name.upper()}": value for name, value in tasks.options().items()}
+        variables["AWS_DEFAULT_REGION"] = self._stack.region
         container = properties.TaskContainerPropertiesProperty(
             name=deployment.ORCHESTRATOR_CONTAINER,
             image=self.image.image_uri,

@@ -132,6 +132,7 @@ def test_the_container_is_confined_like_a_child(on_demand: Assembly) -> None:
 def test_the_container_has_the_options_that_amazon_mwaa_would_have(stack: Assembly, on_demand: Assembly) -> None:
     variables = {item["Name"]: item["Value"] for item in on_demand.container(ORCHESTRATOR)["Environment"]}
     options = stack.environment()["AirflowConfigurationOptions"]
+    assert variables.pop("AWS_DEFAULT_REGION") == "<AWS::Region>"
     assert variables == {f"AIRFLOW__{name.replace('.', '__').upper()}": value for name, value in options.items()}
 
 

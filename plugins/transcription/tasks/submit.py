@@ -108,12 +108,13 @@ class SubmitOnce(BatchOperator):
                 return str(stored["id"])
         adopted = None
         for job in batch_jobs.jobs_of_run(client, self.job_queue, context["run_id"]):
-            is_ours = adopted is None and job["jobName"] == self.job_name
-            if is_ours and (job["status"] != "FAILED" or _is_accounted_for(bucket, context["run_id"], plan)):
+            if adopted is None and job["jobName"] == self.job_name and job["status"] != "FAILED":
                 adopted = job["jobId"]
             elif job["status"] in batch_jobs.ACTIVE:
                 self.log.warning("Stopping job %s of this run: another one takes its place.", job["jobId"])
                 client.terminate_job(jobId=job["jobId"], reason="Another job of the run takes its place.")
+        if adopted is None and _is_accounted_for(bucket, context["run_id"], plan):
+            return batch_jobs.job_of_plan(client, self.job_queue, context["run_id"], plan.plan_id)
         return adopted
 
     def _check_claims(self, bucket: Bucket, plan: PlanSummary, context: Context) -> None:
