@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/mwaa/latest/userguide/access-mwaa-apache-airflow-res
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -45,7 +44,7 @@ class MwaaRun:
         self._say = say
         self._poll_seconds = poll_seconds
         self._run_id = ""
-        self._said: Counter[tuple[str, int]] = Counter()
+        self._said: set[tuple[str, str]] = set()
 
     def start(self, params: Mapping[str, Any]) -> str:
         """Trigger the DAG. Return the run's id.
@@ -76,12 +75,12 @@ class MwaaRun:
         return f"{self._url}{DAG}/runs/{quote(self._run_id, safe='')}"
 
     def _read(self, tasks: str, task: str, attempt: int) -> None:
-        """Print the messages of a task's attempt since the last look."""
+        """Print the new messages of a task's attempt. Airflow may return one twice, from a file and from a worker."""
         content = self._ask("GET", f"{tasks}/{task}/logs/{attempt}", query={"full_content": "true"})["content"]
-        messages = [message for event in content if (message := own_event(event))]
-        for message in messages[self._said[task, attempt] :]:
-            self._say(message)
-        self._said[task, attempt] = max(self._said[task, attempt], len(messages))
+        for message in filter(None, map(own_event, content)):
+            if (task, message) not in self._said:
+                self._said.add((task, message))
+                self._say(message)
 
     def _ask(
         self,
