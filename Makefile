@@ -36,7 +36,8 @@ setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock .venv/batched-engin
 .venv/airflow/lock .venv/worker/lock .venv/bench/lock $(ENGINES): export UV_COMPILE_BYTECODE := 1
 # These environments also have an editable install of the project's packages, built with the packages of build.lock.
 PROJECT_IN := airflow infra worker bench
-$(PROJECT_IN:%=.venv/%/lock): requirements/build.lock
+# pyproject.toml names the folders of that install.
+$(PROJECT_IN:%=.venv/%/lock): requirements/build.lock pyproject.toml
 .venv/airflow/lock: requirements/airflow.lock | $(UV)
 	$(call environment,airflow,3.12,$<)
 .venv/infra/lock: requirements/infra.lock | $(UV)
@@ -86,15 +87,16 @@ $(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
 		$$cmake --build build --parallel --target build_binary lmplz; } >build.log 2>&1 || \
 		{ tail -5 build.log >&2; echo "KenLM did not compile. The full log is .venv/kenlm/build.log" >&2; exit 1; }
 
-# The packages of the worker's image, as files for the test of its Dockerfile.
+# The packages of the images, as files for the tests of their Dockerfiles.
 # Wheels for an engine's Python, whichever Linux they were built for.
 wheels_for = --python-version $(1) --implementation cp $(patsubst %,--abi %,cp$(subst .,,$(1)) abi3 none) \
 	$(patsubst %,--platform %_x86_64,manylinux1 manylinux2014 manylinux_2_17 manylinux_2_28)
-.venv/wheels/lock: worker_image/requirements.lock $(wildcard worker_image/engines/*/requirements.lock) .venv/worker/lock
-	@echo "Downloading the packages of the worker's image"
+.venv/wheels/lock: worker_image/requirements.lock orchestrator_image/requirements.lock \
+		$(wildcard worker_image/engines/*/requirements.lock) .venv/worker/lock
+	@echo "Downloading the packages of the images"
 	@rm -rf $(@D)
 	@download() { $(WORKER) -m pip download -qq --no-cache-dir --disable-pip-version-check --require-hashes \
-			--only-binary :all: --dest $(@D) "$$@"; } && download -r $< \
+			--only-binary :all: --dest $(@D) "$$@"; } && download -r $< && download -r orchestrator_image/requirements.lock \
 		$(foreach lock,$(wildcard worker_image/engines/*/requirements.lock),\
 			&& download $(call wheels_for,$(call python_of,$(dir $(lock)))) -r $(lock))
 	@cp $< $@
@@ -112,23 +114,34 @@ endef
 
 # A local Batch container runs as a process, or with `make demo DOCKER=tag` as a container of that image.
 LOCAL = $(AIRFLOW) -m local_aws --assembly $(LOCAL_ASSEMBLY) $(if $(DOCKER),--docker "$(DOCKER)")
-SOURCES := $(shell find dags plugins worker_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
+SOURCES := $(shell find dags plugins worker_image orchestrator_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
+
+# ON_DEMAND=1 selects the deployment without Amazon MWAA.
+SETTINGS := $(or $(SETTINGS),$(if $(ON_DEMAND),infra/on_demand.toml))
 
 # The output folder of the CDK app: one folder for each settings file.
 ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
 LOCAL_ASSEMBLY := $(if $(SETTINGS),$(ASSEMBLY),build/local)
 
 .PHONY: demo
-demo: setup $(LOCAL_ASSEMBLY)/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder MODEL=whisper-tiny.en
+demo: setup $(LOCAL_ASSEMBLY)/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder MODEL=whisper-tiny.en (ON_DEMAND=1)
 	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)")
 
 .PHONY: build/worker_image
 build/worker_image: .venv/infra/lock
-	@$(INFRA) -m transcription_stack.build_context $@
+	@$(INFRA) -m transcription_stack.build_context worker $@
+
+.PHONY: build/orchestrator_image
+build/orchestrator_image: .venv/infra/lock
+	@$(INFRA) -m transcription_stack.build_context orchestrator $@
 
 .PHONY: image
 image: build/worker_image ## Build the worker's image with Docker: make image TAG=name MODEL=asterisk-en
 	@docker build -t "$(or $(TAG),transcription-worker)" --build-arg MODEL="$(or $(MODEL),asterisk-en)" build/worker_image
+
+.PHONY: orchestrator-image
+orchestrator-image: build/orchestrator_image ## Build the image that runs the DAG without Amazon MWAA: make orchestrator-image TAG=name
+	@docker build -t "$(or $(TAG),transcription-orchestrator)" build/orchestrator_image
 
 .PHONY: fine-tune
 fine-tune: .venv/worker/lock $(ENGINES) .venv/fine-tuning/lock $(KENLM) ## Make your own model and scorer: make fine-tune DATA=folder OUT=folder
@@ -137,8 +150,8 @@ fine-tune: .venv/worker/lock $(ENGINES) .venv/fine-tuning/lock $(KENLM) ## Make 
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
-airflow: setup $(LOCAL_ASSEMBLY)/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS; Ctrl-C stops both
-	@$(LOCAL) airflow $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
+airflow: setup $(if $(CLOUD),$(ASSEMBLY),$(LOCAL_ASSEMBLY))/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS, or with CLOUD=stack on AWS; Ctrl-C stops it
+	@$(LOCAL) airflow $(if $(CLOUD),--cloud --home .local/airflow-cloud) $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
 
 .PHONY: synth
 synth: $(ASSEMBLY)/manifest.json ## Synthesise the CDK app to build/cdk.out
@@ -153,7 +166,10 @@ build/local/manifest.json: $(SOURCES) local_aws/settings.toml .venv/infra/lock
 build/on_upload/manifest.json: $(SOURCES) tests/pipeline/on_upload.toml .venv/infra/lock
 	$(call synthesise,tests/pipeline/on_upload.toml)
 
-ifeq ($(filter build/cdk.out build/local build/on_upload,$(ASSEMBLY)),)
+build/on_demand/manifest.json: $(SOURCES) infra/on_demand.toml .venv/infra/lock
+	$(call synthesise,infra/on_demand.toml)
+
+ifeq ($(filter build/cdk.out build/local build/on_upload build/on_demand,$(ASSEMBLY)),)
 $(ASSEMBLY)/manifest.json: $(SOURCES) $(SETTINGS) .venv/infra/lock
 	$(call synthesise,$(SETTINGS))
 endif
@@ -196,6 +212,11 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 	@$(AIRFLOW) infra/leftovers.py list "$(ASSEMBLY)"
 	@$(CDK) destroy --all
 
+.PHONY: run
+run: setup $(ASSEMBLY)/manifest.json ## Start a run on AWS now: make run PARAMS='{"prefix": "calls/"}', UPLOADED_FROM=… UPLOADED_TO=…
+	@$(AIRFLOW) infra/start_run.py "$(ASSEMBLY)" $(if $(PARAMS),--params "$$PARAMS") \
+		$(if $(UPLOADED_FROM),--uploaded-from "$(UPLOADED_FROM)") $(if $(UPLOADED_TO),--uploaded-to "$(UPLOADED_TO)")
+
 .PHONY: erase
 erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS for good: make erase NAME=calls/a.wav, NAME=calls/
 	@[ -n "$(NAME)" ] || { echo "NAME is missing. Run: make erase NAME=calls/a.wav, or NAME=calls/ for a folder (docs/bucket.md)" >&2; exit 1; }
@@ -203,7 +224,7 @@ erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS f
 
 ## Tests and checks
 
-TESTED := build/cdk.out/manifest.json build/local/manifest.json build/on_upload/manifest.json
+TESTED := build/cdk.out/manifest.json build/local/manifest.json build/on_upload/manifest.json build/on_demand/manifest.json
 
 .PHONY: test
 test: setup $(TESTED) $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
@@ -215,9 +236,15 @@ image-test: setup ## Build the worker's image and test it in containers: with Do
 	@$(MAKE) --no-print-directory test ARGS="tests/image $(ARGS)"
 
 .PHONY: image-bench
-image-bench: setup .venv/wheels/lock build/cdk.out/manifest.json ## Measure the start of a container; writes docs/benchmarks.md
+image-bench: setup .venv/wheels/lock build/cdk.out/manifest.json build/on_demand/manifest.json ## Measure containers; writes docs/benchmarks.md, docs/deploy.md, docs/costs.svg
 	@sh tests/image/install-docker.sh
 	@$(AIRFLOW) -m tests.image.start_time
+	@$(AIRFLOW) -m tests.image.night_time
+	@$(AIRFLOW) -m benchmark.deployment_costs
+
+.PHONY: costs
+costs: setup build/cdk.out/manifest.json build/on_demand/manifest.json ## Compute the costs of both ways to run the DAG; writes docs/deploy.md, docs/costs.svg
+	@$(AIRFLOW) -m benchmark.deployment_costs
 
 .PHONY: coverage
 coverage: setup $(TESTED) ## Measure the test coverage of plugins/ and the worker; also takes ARGS
@@ -227,8 +254,9 @@ coverage: setup $(TESTED) ## Measure the test coverage of plugins/ and the worke
 	@$(AIRFLOW) -m coverage report
 
 .PHONY: faults
-faults: setup build/cdk.out/manifest.json ## Inject every fault at every step; writes docs/faults.md, README.md
+faults: setup build/cdk.out/manifest.json build/on_demand/manifest.json ## Inject every fault at every step; writes docs/faults.md, README.md
 	@FAULT_TABLES=1 $(AIRFLOW) -m pytest -s -p no:logging tests/faults/test_faults.py
+	@FAULT_TABLES=1 $(AIRFLOW) -m pytest -s -p no:logging tests/on_demand/test_killed.py
 
 .PHONY: mutants
 mutants: setup $(TESTED) ## Change the code and see that the tests notice; writes docs/mutants.md (ARGS=module)
@@ -261,15 +289,16 @@ fix: .venv/airflow/lock ## Format the code and apply the linter's automatic fixe
 	@$(AIRFLOW) -m ruff check --fix .
 
 .PHONY: check
-check: setup build/cdk.out/manifest.json audit ## Check lint, types, imports, the template (cfn-lint, cdk-nag), vulnerabilities, links
+check: setup build/cdk.out/manifest.json build/on_demand/manifest.json audit ## Check lint, types, imports, the template (cfn-lint, cdk-nag), vulnerabilities, links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins dags local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py requirements benchmark/plan.py tests
+	@$(AIRFLOW) -m mypy plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py infra/run_log.py \
+		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py requirements benchmark/plan.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
 	@.venv/airflow/bin/lint-imports --no-logo
-	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json
-	@.venv/infra/bin/hadolint worker_image/Dockerfile
+	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json build/on_demand/Transcription.template.json
+	@.venv/infra/bin/hadolint worker_image/Dockerfile orchestrator_image/Dockerfile
 	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md CONTRIBUTING.md CHANGELOG.md docs tests/recordings worker_image
 
 .PHONY: snapshot
@@ -292,5 +321,6 @@ lock: | $(UV) ## Resolve the .in files to new lock files
 	$(LOCK) --python-version 3.7 requirements/fine-tuning.in -o requirements/fine-tuning.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm-build.in -o requirements/kenlm-build.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm.in -o requirements/kenlm.lock
+	$(LOCK) --python-version 3.12 --constraint requirements/airflow.lock orchestrator_image/requirements.in -o orchestrator_image/requirements.lock
 	$(LOCK) --python-version 3.12 worker_image/requirements.in -o worker_image/requirements.lock
 	$(LOCK) --python-version 3.12 --constraint worker_image/requirements.lock requirements/worker.in -o requirements/worker.lock

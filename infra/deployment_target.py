@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 
 def stack_of(assembly: Path) -> tuple[str, str | None]:
@@ -13,6 +14,17 @@ def stack_of(assembly: Path) -> tuple[str, str | None]:
     stack = json.loads((assembly / "manifest.json").read_text())["artifacts"]["Transcription"]
     region = stack["environment"].rpartition("/")[2]
     return stack["properties"].get("stackName", "Transcription"), None if region == "unknown-region" else region
+
+
+def outputs_of(stack: str, cloudformation: Any) -> dict[str, str] | None:
+    """The outputs of a stack; None if it does not exist."""
+    try:
+        [described] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationError":
+            return None
+        raise
+    return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())}
 
 
 def client(service: str, region: str | None = None) -> Any:

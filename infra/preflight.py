@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -66,22 +67,40 @@ def check_failed_creation(stack: str, cloudformation: Any, s3: Any) -> None:
 
 
 def check_network(live: Mapping[str, Any], template: Mapping[str, Any]) -> None:
-    """The subnets of an MWAA environment cannot change.
+    """The subnets of an MWAA environment cannot change, and new subnets must not overlap live ones.
 
     https://docs.aws.amazon.com/mwaa/latest/API/API_UpdateEnvironment.html
 
     Raises:
-        CannotDeployError: the template has another network than the live stack.
+        CannotDeployError: CloudFormation could not make this change of the live stack's network.
     """
-    for setting, kind in (("vpc_cidr", "AWS::EC2::VPC"), ("egress", "AWS::EC2::Subnet")):
-        if _cidrs(live, kind) != _cidrs(template, kind):
+    elsewhere = "Set it back, or deploy a second stack with another stack_name and environment_name."
+    if _cidrs(live, "AWS::EC2::VPC") != _cidrs(template, "AWS::EC2::VPC"):
+        raise CannotDeployError(
+            f"The setting vpc_cidr differs from the live stack, whose network cannot be replaced. {elsewhere}"
+        )
+    before, after = _cidrs(live, "AWS::EC2::Subnet"), _cidrs(template, "AWS::EC2::Subnet")
+    if _has_mwaa(live) and _has_mwaa(template):
+        if before != after:
             raise CannotDeployError(
-                f"The setting {setting} differs from the live stack, and the subnets of a live Airflow environment "
-                "cannot change. Set it back, or deploy a second stack with another stack_name and environment_name."
+                "The setting egress differs from the live stack, and the subnets of a live Airflow environment "
+                f"cannot change. {elsewhere}"
             )
+        return
+    new = [ip_network(cidr) for name, cidr in after.items() if before.get(name) != cidr]
+    if any(subnet.overlaps(ip_network(cidr)) for subnet in new for cidr in before.values()):
+        # CloudFormation creates a subnet before it deletes the one that it replaces.
+        raise CannotDeployError(
+            "The setting egress differs from the live stack, and the addresses of the new subnets overlap those of the "
+            f"live ones. {elsewhere}"
+        )
 
 
-def _cidrs(template: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def _has_mwaa(template: Mapping[str, Any]) -> bool:
+    return any(resource["Type"] == "AWS::MWAA::Environment" for resource in template["Resources"].values())
+
+
+def _cidrs(template: Mapping[str, Any], kind: str) -> dict[str, str]:
     return {
         name: resource["Properties"]["CidrBlock"]
         for name, resource in template["Resources"].items()
@@ -109,11 +128,10 @@ def check_zones(ec2: Any) -> None:
 
 
 def image_repository(assembly: Path, account: str, region: str) -> str:
-    """Name of the repository to which the CDK pushes the worker's image."""
+    """Name of the repository to which the CDK pushes all images."""
     [assets] = assembly.glob("*.assets.json")
-    [image] = json.loads(assets.read_text())["dockerImages"].values()
-    [destination] = image["destinations"].values()
-    name = str(destination["repositoryName"])
+    images = json.loads(assets.read_text())["dockerImages"].values()
+    [name] = {str(place["repositoryName"]) for image in images for place in image["destinations"].values()}
     return name.replace("${AWS::AccountId}", account).replace("${AWS::Region}", region)
 
 
@@ -151,7 +169,7 @@ def scanning_rules(current: Mapping[str, Any], scan_type: str, repository: str) 
 
 
 def scan_images(assembly: Path, scan_type: str, ecr: Any) -> None:
-    """Make the registry scan the worker's image, beside what it scans already.
+    """Make the registry scan the stack's images, beside what it scans already.
 
     AWS deprecated the setting of a single repository:
     https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImageScanningConfiguration.html

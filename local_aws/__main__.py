@@ -38,6 +38,8 @@ def main() -> int:
         )
     from local_aws import ui
 
+    if arguments.cloud:
+        return ui.run_on_cloud(arguments.assembly, home=arguments.home.resolve(), ui_port=arguments.ui_port)
     return ui.run(
         runtime,
         arguments.assembly,
@@ -64,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--model", type=_model, help="a built-in name, or a model's file or folder")
     demo.add_argument("--scorer", type=_existing, help="the model's scorer")
     ui = commands.add_parser("airflow", help="keep the local AWS and Airflow's UI running")
+    ui.add_argument(
+        "--cloud", action="store_true", help="the deployed stack's bucket and queue instead of the local AWS"
+    )
     ui.add_argument("--home", type=Path, default=PROJECT / ".local" / "airflow", help="Airflow's home folder")
     ui.add_argument("--aws-port", type=int, default=4566)
     ui.add_argument("--ui-port", type=int, default=8080)

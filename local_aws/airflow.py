@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from local_aws.containers import PROJECT
+from local_aws.containers import EMPTY_DATABASE, PROJECT
 from local_aws.deployment import Stack
 from local_aws.server import LocalAws
 
@@ -19,15 +19,24 @@ def environment(aws: LocalAws, stack: Stack, home: Path) -> dict[str, str]:
 
     MWAA also passes its configuration options as variables: `transcription.bucket` is AIRFLOW__TRANSCRIPTION__BUCKET.
     """
-    options = {
-        f"AIRFLOW__{option.replace('.', '__').upper()}": str(value) for option, value in stack.airflow_options.items()
-    }
     return {
         **os.environ,
         **aws.environment_of(stack.airflow_role),
-        **options,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        **option_variables(stack.airflow_options),
         "AIRFLOW__TRANSCRIPTION__POLL_SECONDS": "1",
+        **folder_variables(home),
+    }
+
+
+def option_variables(options: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables for options of Airflow's configuration, such as `transcription.bucket`."""
+    return {f"AIRFLOW__{option.replace('.', '__').upper()}": str(value) for option, value in options.items()}
+
+
+def folder_variables(home: Path) -> dict[str, str]:
+    """Environment variables that make Airflow run this project's DAG, with this home folder."""
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         **home_variables(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
@@ -59,6 +68,11 @@ def migrate(variables: Mapping[str, str]) -> None:
     home.mkdir(parents=True, exist_ok=True)
     run(["db", "migrate"], variables)
     made.touch()
+
+
+def migrate_empty() -> None:
+    """Create the empty database that the orchestrator's image has, so that its processes start sooner."""
+    migrate({**os.environ, **home_variables(EMPTY_DATABASE.parent)})
 
 
 def run(arguments: list[str], variables: Mapping[str, str]) -> None:

@@ -21,7 +21,10 @@ moto stores queues, definitions and jobs. But its jobs need a Docker daemon, and
   (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html). `start_failures` injects
   that. Overrides of more than 8,192 characters always fail at the start, and not at the submission
   (https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TaskOverride.html);
-- a job waits in RUNNABLE until the machine has a free slot.
+- a definition's parameters are the defaults of a job's
+  (https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html);
+- a job waits in RUNNABLE until its queue has a free slot. Queues do not share slots, as compute environments of AWS
+  do not share vCPUs.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -72,13 +75,17 @@ class BatchJob(models.Job):
 
     runtime: Runtime = WorkerProcess()
     container_environment: Mapping[str, str] = {}
-    slots = threading.BoundedSemaphore(2)
+    slots: ClassVar[Mapping[str, threading.BoundedSemaphore]] = defaultdict(lambda: threading.BoundedSemaphore(2))
+    """By the queue's name."""
     most_stop_seconds = 120.0
     start_failures: ClassVar[deque[StartFailure]] = deque()
     """What happens to the next attempts instead of a start."""
 
+    parameters: dict[str, str]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.parameters = {**(self.job_definition.parameters or {}), **(self.parameters or {})}
         if self.array_index is not None:
             self.job_queue.jobs.remove(self)
         self._status = "SUBMITTED"
@@ -379,7 +386,7 @@ class BatchJob(models.Job):
     @contextmanager
     def _slot(self) -> Iterator[bool]:
         """Wait for a free slot and hold it. Yield False if the job was stopped before a slot was free."""
-        has_room, slots = False, self.slots
+        has_room, slots = False, self.slots[self.job_queue.name]
         while not self.stop and not has_room:
             has_room = slots.acquire(timeout=_POLL_SECONDS)
         try:
@@ -505,7 +512,7 @@ def install(*, slots: int, runtime: Runtime, container_environment: Mapping[str,
     """Replace moto's job with `BatchJob`.
 
     Args:
-        slots: Maximum number of containers that run at the same time.
+        slots: Maximum number of containers of a queue that run at the same time.
         runtime: Converts a container to a command line.
         container_environment: Additional variables for each container: the endpoint and credentials of the local AWS.
         stop_timeout: Maximum number of seconds between SIGTERM and SIGKILL. It limits a definition's stop timeout.
@@ -515,7 +522,7 @@ def install(*, slots: int, runtime: Runtime, container_environment: Mapping[str,
     """
     if moto.__version__ != MOTO_VERSION:
         raise RuntimeError(f"local_aws supports moto {MOTO_VERSION} only, but the version is {moto.__version__}.")
-    BatchJob.slots = threading.BoundedSemaphore(slots)
+    BatchJob.slots = defaultdict(lambda: threading.BoundedSemaphore(slots))
     BatchJob.runtime = runtime
     BatchJob.container_environment = container_environment
     BatchJob.most_stop_seconds = stop_timeout

@@ -424,6 +424,22 @@ def _delete_resources(self: Any) -> None:
     _moto_delete_resources(self)
 
 
+def _update_resources(self: Any, template: dict[str, Any], parameters: Any = None) -> None:
+    """An update deletes what the new template lacks, after all changes, and what depends on others first.
+
+    What has a policy to retain stays. moto deletes before it creates, in the order of the template.
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-updating-stacks-update-behaviors.html
+    """
+    old = self._resource_json_map
+    removed = [name for name in self._parsed_resources if name in old and name not in template["Resources"]]
+    gone = [(self._parsed_resources.pop(name), old[name]) for name in removed]
+    self._resource_json_map = {name: part for name, part in old.items() if name in template["Resources"]}
+    _moto_update_resources(self, template, parameters)
+    for resource, definition in reversed(gone):
+        if definition.get("DeletionPolicy") not in ("Retain", "RetainExceptOnCreate"):
+            self._delete_resource(resource, definition)
+
+
 def _resource_class(resource_type: str) -> Any:
     """The class for a resource type: moto's, or `Described` for a type that moto lacks."""
     if resource_type in parsing.NULL_MODELS:
@@ -433,6 +449,7 @@ def _resource_class(resource_type: str) -> Any:
 
 _moto_create_dashboard = cloudwatch.Dashboard.create_from_cloudformation_json.__func__
 _moto_delete_resources = parsing.ResourceMap.delete
+_moto_update_resources = parsing.ResourceMap.update
 _moto_create_resources = stacks.Stack.create_resources
 _moto_create_key = kms.Key.create_from_cloudformation_json.__func__
 _moto_create_bucket = s3.FakeBucket.create_from_cloudformation_json.__func__
@@ -481,6 +498,7 @@ def install() -> None:
     cloudwatch.Dashboard.create_from_cloudformation_json = classmethod(_create_dashboard)
     stacks.Stack.create_resources = _create_resources
     parsing.ResourceMap.delete = _delete_resources
+    parsing.ResourceMap.update = _update_resources
     RouteTable.delete_from_cloudformation_json = classmethod(_delete_route_table)
     s3.FakeBucket.delete_from_cloudformation_json = classmethod(_delete_bucket)
     _give_arn(batch.ComputeEnvironment, "ComputeEnvironmentArn")

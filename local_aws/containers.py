@@ -9,15 +9,28 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from transcription_contract import deployment
+
 PROJECT = Path(__file__).resolve().parents[1]
 WORKER_IMAGE = PROJECT / "worker_image"
+ORCHESTRATOR_IMAGE = PROJECT / "orchestrator_image"
 PLUGINS = PROJECT / "plugins"
+
+
+EMPTY_DATABASE = PROJECT / ".local" / "orchestrator" / "airflow.db"
+"""Airflow's empty database, if `local_aws.airflow.migrate_empty` has made it."""
+
+
+def is_orchestrator(command: Sequence[str]) -> bool:
+    """Whether this is the command of the container that runs the DAG."""
+    return tuple(command[: len(deployment.ORCHESTRATOR_COMMAND)]) == deployment.ORCHESTRATOR_COMMAND
 
 
 class Runtime(Protocol):
@@ -32,12 +45,26 @@ class Runtime(Protocol):
         """Remove what the ended process of these arguments left. It may have left nothing."""
 
 
+def orchestrator_variables() -> dict[str, str]:
+    """The variables of the orchestrator's Dockerfile, with this project's folders."""
+    return {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+        "EMPTY_DATABASE": str(EMPTY_DATABASE),
+    }
+
+
 @dataclass(frozen=True)
 class WorkerProcess:
-    """Runs the worker's code with the interpreter in .venv/worker, without an image.
+    """Runs the code of an image with an interpreter of this project, without the image.
 
-    The process gets the Dockerfile's ENV variables, Batch's variables and PATH, TMPDIR and LANG. It gets no other
-    variables of the caller.
+    That is the worker's in .venv/worker, or the orchestrator's, which runs the DAG, in .venv/airflow. The process gets
+    the Dockerfile's ENV variables, Batch's variables and PATH, TMPDIR and LANG. It gets no other variables of the
+    caller.
     """
 
     image_environment: Mapping[str, str] = field(
@@ -48,18 +75,26 @@ class WorkerProcess:
         }
     )
     interpreter: Path = PROJECT / ".venv" / "worker" / "bin" / "python"
+    orchestrator_environment: Mapping[str, str] = field(
+        default_factory=lambda: {"AIRFLOW__TRANSCRIPTION__POLL_SECONDS": "1"}
+    )
+    """Further variables of the orchestrator."""
 
     def command(
         self, image: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> tuple[list[str], dict[str, str]]:
-        """See `Runtime`. Ignores the image's name."""
-        program = self.interpreter if command[0] == "python" else command[0]
+        """See `Runtime`. The command tells the images apart, whose names only the CDK knows."""
         inherited = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
-        return [str(program), *command[1:]], {
+        own: Mapping[str, str] = self.image_environment
+        program, source = str(self.interpreter) if command[0] == "python" else command[0], WORKER_IMAGE
+        if is_orchestrator(command):
+            own = {**orchestrator_variables(), **self.orchestrator_environment}
+            program, source = sys.executable, ORCHESTRATOR_IMAGE
+        return [program, *command[1:]], {
             **inherited,
-            "PYTHONPATH": f"{WORKER_IMAGE}:{PLUGINS}",
+            "PYTHONPATH": f"{source}:{PLUGINS}",
             "PYTHONDONTWRITEBYTECODE": "1",
-            **self.image_environment,
+            **own,
             **environment,
         }
 
@@ -73,22 +108,33 @@ class DockerContainer:
 
     Args:
         tag: The image to run. The job definition's image is ignored, because its registry is on AWS.
+        options: Further options of `docker run`.
+        orchestrator_tag: The image that runs the DAG without Amazon MWAA. Empty: that runs as a process.
     """
 
     tag: str
+    options: Sequence[str] = ()
+    orchestrator_tag: str = ""
 
     def command(
         self, image: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> tuple[list[str], dict[str, str]]:
         """See `Runtime`. The container has a name, by which `remove` finds it."""
+        tag = self.tag
+        if is_orchestrator(command):
+            if not self.orchestrator_tag:
+                return WorkerProcess().command(image, command, environment)
+            tag = self.orchestrator_tag
         variables = [argument for name in environment for argument in ("--env", name)]
         name = f"transcription-{uuid.uuid4()}"
         limits = ["--init", "--read-only", "--volume", "/tmp", "--network", "host"]  # noqa: S108
         options = ["--name", name, "--rm", "--pull", "never", *limits, *variables]
-        return ["docker", "run", *options, self.tag, *command], {**os.environ, **environment}
+        return ["docker", "run", *options, *self.options, tag, *command], {**os.environ, **environment}
 
     def remove(self, arguments: Sequence[str]) -> None:
         """See `Runtime`."""
+        if "--name" not in arguments:
+            return
         name = arguments[arguments.index("--name") + 1]
         subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)
 

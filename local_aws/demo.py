@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from local_aws import airflow, deployment, server
+from local_aws import airflow, deployment, on_demand, server
 from local_aws.containers import PROJECT, Runtime
 from transcription_contract import layout
 
@@ -69,11 +69,9 @@ def run(request: Request, runtime: Runtime) -> int:
         params = {"audio_minutes_per_child": _minutes_per_child(recordings), **_upload_model(aws, bucket, request)}
         progress.say(f"Uploaded {len(recordings) - len(refused)} recordings to s3://{bucket}/{layout.INPUT}")
 
-        variables = airflow.environment(aws, stack, HOME)
-        airflow.migrate(variables)
         progress.say("Airflow starts and runs the DAG `transcription` (no output during the first seconds)")
         with _file_progress(aws, bucket, progress):
-            exit_code = _run_dag(variables, params, progress)
+            exit_code = _run_dag(aws, stack, params, progress)
         found = _report(aws, bucket)
         if exit_code or found is None:
             print(f"The DAG run failed. Airflow's log: {HOME / 'dag.log'}", file=sys.stderr)
@@ -154,7 +152,17 @@ def _minutes_per_child(recordings: Mapping[str, Path]) -> float:
     return max(seconds / 60 / _CHILDREN, 0.01)
 
 
-def _run_dag(variables: Mapping[str, str], params: Mapping[str, Any], progress: Progress) -> int:
+def _run_dag(aws: server.LocalAws, stack: deployment.Stack, params: Mapping[str, Any], progress: Progress) -> int:
+    """Run the DAG as the stack does, and show the pipeline's own messages. Return the exit code."""
+    if stack.schedule is not None:
+        succeeded = on_demand.run_night(aws, stack, params, lambda text: progress.say(f"  {text}"), HOME / "dag.log")
+        return 0 if succeeded else 1
+    variables = airflow.environment(aws, stack, HOME)
+    airflow.migrate(variables)
+    return _test_dag(variables, params, progress)
+
+
+def _test_dag(variables: Mapping[str, str], params: Mapping[str, Any], progress: Progress) -> int:
     """Run `airflow dags test transcription`, and show the pipeline's own log lines. Return the exit code."""
     arguments = airflow.command(["dags", "test", "transcription", "--conf", json.dumps(params)])
     with (

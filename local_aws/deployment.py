@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from local_aws.deployed_stack import orchestrator_options
 from local_aws.server import ACCOUNT, REGION, LocalAws
 
 _BOOTSTRAP_VERSION = "30"
@@ -22,10 +24,12 @@ class Stack:
 
     outputs: dict[str, str]
     airflow_options: dict[str, str]
-    """The MWAA environment's Airflow configuration options."""
+    """Airflow's configuration options of the pipeline, such as `transcription.bucket`."""
     airflow_role: str
-    """ARN of the MWAA environment's execution role."""
+    """ARN of the role of Airflow's tasks."""
     resources: int
+    schedule: Any = None
+    """The `local_aws.starts.Schedule` that starts runs; None with Amazon MWAA."""
 
 
 def deploy(aws: LocalAws, cloud_assembly: Path, stack: str = "Transcription", region: str = REGION) -> Stack:
@@ -58,16 +62,39 @@ def deploy(aws: LocalAws, cloud_assembly: Path, stack: str = "Transcription", re
         raise RuntimeError(f"The stack {stack} is {described['StackStatus']}: {described.get('StackStatusReason')}")
     resources = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
 
-    from local_aws.cloudformation import Environment
-
-    [name] = [item["PhysicalResourceId"] for item in resources if item["ResourceType"] == "AWS::MWAA::Environment"]
-    environment = Environment.live[region, name]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())}
+    options, role, schedule = _airflow_of(resources, outputs, region)
     return Stack(
-        outputs={output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())},
-        airflow_options=environment.properties["AirflowConfigurationOptions"],
-        airflow_role=environment.properties["ExecutionRoleArn"],
+        outputs=outputs,
+        airflow_options=options,
+        airflow_role=role,
         resources=len(resources),
+        schedule=schedule,
     )
+
+
+def _airflow_of(
+    resources: Iterable[Mapping[str, Any]], outputs: Mapping[str, str], region: str
+) -> tuple[dict[str, str], str, Any | None]:
+    """Airflow's options of the pipeline, the role of its tasks, and the schedule of a stack without Amazon MWAA."""
+    from local_aws.cloudformation import Environment
+    from local_aws.starts import Schedule
+
+    names = {item.get("ResourceType", ""): item.get("PhysicalResourceId", "") for item in resources}
+    if "AWS::MWAA::Environment" in names:
+        properties = Environment.live[region, names["AWS::MWAA::Environment"]].properties
+        return properties["AirflowConfigurationOptions"], properties["ExecutionRoleArn"], None
+    task = _orchestrator_task(region, outputs["RunDefinitionName"])
+    return orchestrator_options(task), task["taskRoleArn"], Schedule.live[region, names["AWS::Scheduler::Schedule"]]
+
+
+def _orchestrator_task(region: str, definition: str) -> Mapping[str, Any]:
+    """The only task of the newest revision of the orchestrator's job definition."""
+    from moto.batch.models import batch_backends
+
+    newest = batch_backends[ACCOUNT][region].get_job_definition(definition)
+    [task] = newest.container_properties["ecsProperties"]["taskProperties"]
+    return dict(task)
 
 
 def _status(cloudformation: Any, stack: str) -> str | None:

@@ -54,13 +54,13 @@ def running(
     Args:
         runtime: Converts the containers of Batch jobs to command lines.
         port: Port on 127.0.0.1. 0 means a free port.
-        slots: Maximum number of containers that run at the same time. The default is half the number of CPUs, because
-            a child uses two CPUs, but at least two.
+        slots: Maximum number of containers of one Batch queue that run at the same time. The default is half the
+            number of CPUs, because a child uses two CPUs, but at least two.
         stop_timeout: Maximum number of seconds between SIGTERM and SIGKILL for a container.
     """
     from moto.server import ThreadedMotoServer  # moto reads its settings when it is first imported
 
-    from local_aws import authorization, batch, cloudformation, s3
+    from local_aws import authorization, batch, cloudformation, s3, starts
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     logging.getLogger("moto").setLevel(logging.ERROR)
@@ -70,6 +70,7 @@ def running(
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
     aws = LocalAws(f"http://127.0.0.1:{server.get_host_and_port()[1]}")
+    starts.install(aws.endpoint)
     batch.install(
         slots=slots or max(2, (os.cpu_count() or 2) // 2),
         runtime=runtime,

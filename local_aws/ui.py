@@ -1,4 +1,4 @@
-"""`make airflow`: runs the local AWS and Airflow with its UI until Ctrl-C."""
+"""`make airflow`: runs Airflow with its UI until Ctrl-C, on the local AWS or on a deployed stack."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
 from local_aws import airflow, deployment, server
 from local_aws.containers import PROJECT, Runtime
+from local_aws.deployed_stack import NoStackError, deployed_options
 
 _START_SECONDS = 180
 _STOP_SECONDS = 20
@@ -37,34 +38,94 @@ def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui
     Returns:
         the exit code: 0 after Ctrl-C, else 1.
     """
-    for port, option in ((aws_port, "AWS_PORT"), (ui_port, "UI_PORT")):
-        if not _is_free(port):
-            print(f"Port {port} is taken. Choose another: make airflow {option}={port + 1}", file=sys.stderr)
-            return 1
+    if not _are_free({"AWS_PORT": aws_port, "UI_PORT": ui_port}):
+        return 1
     try:
         with server.running(runtime, port=aws_port) as aws:
             stack = deployment.deploy(aws, cloud_assembly)
             print(f"The local AWS runs at {aws.endpoint}: {stack.resources} resources of the CDK app.", flush=True)
-            variables = airflow.environment(aws, stack, home) | {
-                "AIRFLOW__API__PORT": str(ui_port),
-                "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{ui_port}",
-                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ui_port}/execution/",
-                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            }
-            airflow.migrate(variables)
-            with _standalone(variables, home / "standalone.log") as process:
-                if not _is_healthy(ui_port, process):
-                    print(f"Airflow did not start. Its log: {home / 'standalone.log'}", file=sys.stderr)
-                    return 1
+            variables = airflow.environment(aws, stack, home) | ui_variables(ui_port)
+
+            def begin() -> None:
                 airflow.run(["dags", "unpause", "--yes", "transcription"], variables)
                 _write_environments(aws, stack, variables, home)
                 _explain(aws, stack, home, ui_port)
-                process.wait()
-                print(f"Airflow ended. Its log: {home / 'standalone.log'}", file=sys.stderr)
-                return 1
+
+            return serve(variables, home, ui_port, begin)
     except KeyboardInterrupt:
         print("\nStopped.")
         return 0
+
+
+def run_on_cloud(cloud_assembly: Path, *, home: Path, ui_port: int) -> int:
+    """Run Airflow with its UI on the deployed stack's bucket and queue until the user presses Ctrl-C.
+
+    It has the rights of the user's AWS credentials. The DAG stays paused, so that nothing starts by itself.
+
+    Args:
+        cloud_assembly: The output folder of the CDK app's synthesis, which says the stack's name and region.
+        home: Airflow's home folder.
+        ui_port: Port of Airflow's UI on 127.0.0.1.
+
+    Returns:
+        the exit code: 0 after Ctrl-C, else 1.
+    """
+    if not _are_free({"UI_PORT": ui_port}):
+        return 1
+    try:
+        options, region = deployed_options(cloud_assembly)
+    except NoStackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    variables = {**os.environ, "AWS_DEFAULT_REGION": region}
+    variables |= airflow.option_variables(options) | airflow.folder_variables(home) | ui_variables(ui_port)
+    try:
+        return serve(variables, home, ui_port, lambda: _explain_cloud(options["transcription.bucket"], ui_port))
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 0
+
+
+def ui_variables(ui_port: int) -> dict[str, str]:
+    """Environment variables of the UI on this port of 127.0.0.1, without a password."""
+    return {
+        "AIRFLOW__API__PORT": str(ui_port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{ui_port}",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ui_port}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+    }
+
+
+def serve(variables: Mapping[str, str], home: Path, ui_port: int, begin: Callable[[], None]) -> int:
+    """Run Airflow with its UI until it ends, which is a failure.
+
+    Args:
+        variables: Airflow's.
+        home: Airflow's home folder.
+        ui_port: Port of the UI.
+        begin: What to do when Airflow works.
+
+    Returns:
+        the exit code 1.
+    """
+    airflow.migrate(variables)
+    with _standalone(variables, home / "standalone.log") as process:
+        if not _is_healthy(ui_port, process):
+            print(f"Airflow did not start. Its log: {home / 'standalone.log'}", file=sys.stderr)
+            return 1
+        begin()
+        process.wait()
+        print(f"Airflow ended. Its log: {home / 'standalone.log'}", file=sys.stderr)
+        return 1
+
+
+def _are_free(ports: Mapping[str, int]) -> bool:
+    """Whether the ports are free. Say which is not."""
+    for option, port in ports.items():
+        if not _is_free(port):
+            print(f"Port {port} is taken. Choose another: make airflow {option}={port + 1}", file=sys.stderr)
+            return False
+    return True
 
 
 def _is_free(port: int) -> bool:
@@ -89,7 +150,7 @@ def _standalone(variables: Mapping[str, str], log_file: Path) -> Iterator[subpro
         finally:
             for stop in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(stop, signal.SIG_IGN)
-            print("\nStopping Airflow and the local AWS …", flush=True)
+            print("\nStopping …", flush=True)
             _stop_group(process)
 
 
@@ -162,6 +223,20 @@ In a second terminal, in this folder:
   aws s3 cp tests/recordings "s3://$BUCKET/input/" --recursive --exclude '*' --include '*.wav'
   airflow dags trigger transcription
   aws s3 ls "s3://$BUCKET/output/"
+
+Ctrl-C stops everything.""",
+        flush=True,
+    )
+
+
+def _explain_cloud(bucket: str, ui_port: int) -> None:
+    print(
+        f"""
+Airflow's UI:  http://127.0.0.1:{ui_port}  (no password; the DAG is `transcription`)
+The bucket:    {bucket}  on AWS
+
+The DAG is paused here: the stack starts its own runs. Its history is in the bucket, under runs/.
+If you switch the DAG on and trigger it, the run works on that bucket and queue, with your AWS credentials.
 
 Ctrl-C stops everything.""",
         flush=True,

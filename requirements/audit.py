@@ -19,6 +19,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 LOCKS = {
     "airflow": "requirements/airflow.lock",
     "infra": "requirements/infra.lock",
+    "orchestrator": "orchestrator_image/requirements.lock",
     "worker": "worker_image/requirements.lock",
     "deepspeech": "worker_image/engines/deepspeech/requirements.lock",
     "deepspeech-tflite": "worker_image/engines/deepspeech-tflite/requirements.lock",

@@ -35,8 +35,10 @@ BATCHED_ENGINE = Suite(
     ("-o", "pythonpath=. worker_image/engines worker_image/engines/deepspeech-batched"),
 )
 FAULTS = Suite("airflow", ("tests/faults",), ("-p", "no:logging"))
+# It has a local AWS of its own, with another stack of the same name.
+ON_DEMAND = Suite("airflow", ("tests/on_demand",), ("-p", "no:logging"))
 IMAGE = Suite("airflow", ("tests/image",), only_by_name=True)
-SPECIAL = (FAULTS, WORKER, BATCHED_ENGINE, IMAGE)
+SPECIAL = (FAULTS, ON_DEMAND, WORKER, BATCHED_ENGINE, IMAGE)
 REST = Suite("airflow", (), tuple(f"--ignore={folder}" for suite in SPECIAL for folder in suite.folders))
 SUITES = (REST, *SPECIAL)
 

@@ -8,15 +8,13 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_mwaa as mwaa
 from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from transcription_contract import layout
 from transcription_contract.deployment import CONFIG_SECTION
 
 from .airflow_code import AirflowCode
-from .batch import TranscriptionBatch
+from .dag_tasks import DagTasks
 from .logs import log_group
 from .network import Network
 from .stack_settings import Settings
@@ -35,13 +33,10 @@ class Airflow(Construct):
         *,
         settings: Settings,
         network: Network,
-        audio_bucket: s3.IBucket,
         code_bucket: s3.IBucket,
         code: AirflowCode,
-        transcription: TranscriptionBatch,
-        notifications: sns.ITopic,
+        tasks: DagTasks,
         uploads: sqs.IQueue | None,
-        metrics_namespace: str,
         key: kms.IKey,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -56,15 +51,7 @@ class Airflow(Construct):
             )
             for kind in LOG_KINDS
         ]
-        self.role = self._execution_role(
-            audio_bucket=audio_bucket,
-            code_bucket=code_bucket,
-            transcription=transcription,
-            notifications=notifications,
-            uploads=uploads,
-            metrics_namespace=metrics_namespace,
-            key=key,
-        )
+        self.role = self._execution_role(code_bucket=code_bucket, tasks=tasks, uploads=uploads, key=key)
         self.environment = mwaa.CfnEnvironment(
             self,
             "Environment",
@@ -78,30 +65,17 @@ class Airflow(Construct):
             dag_s3_path=code.keys.dags,
             plugins_s3_path=code.keys.plugins,
             # Without internet access Airflow cannot install from PyPI. Its image already has the needed packages.
-            requirements_s3_path=code.keys.requirements if settings.egress == "nat" else None,
+            requirements_s3_path=code.keys.requirements if settings.egress != "endpoints" else None,
             network_configuration=mwaa.CfnEnvironment.NetworkConfigurationProperty(
-                subnet_ids=[subnet.subnet_id for subnet in network.private_subnets],
+                subnet_ids=[subnet.subnet_id for subnet in network.airflow_subnets],
                 security_group_ids=[security_group.security_group_id],
             ),
             webserver_access_mode=settings.airflow_ui,
             weekly_maintenance_window_start=settings.maintenance_window,
             logging_configuration=_logging(),
             airflow_configuration_options={
-                f"{CONFIG_SECTION}.bucket": audio_bucket.bucket_name,
-                f"{CONFIG_SECTION}.job_queue": transcription.queue.attr_job_queue_arn,
-                f"{CONFIG_SECTION}.job_definition": transcription.job_definition_name,
-                f"{CONFIG_SECTION}.vcpus_per_child": f"{settings.vcpus_per_child:g}",
-                f"{CONFIG_SECTION}.memory_gb_per_child": f"{settings.memory_gb_per_child:g}",
-                f"{CONFIG_SECTION}.max_instances_default": str(settings.max_instances),
-                f"{CONFIG_SECTION}.max_usd": str(settings.max_usd),
-                f"{CONFIG_SECTION}.usd_per_vcpu_hour": str(settings.usd_per_vcpu_hour),
-                f"{CONFIG_SECTION}.usd_per_gb_hour": str(settings.usd_per_gb_hour),
-                f"{CONFIG_SECTION}.notification_topic_arn": notifications.topic_arn,
-                f"{CONFIG_SECTION}.metrics_namespace": metrics_namespace,
-                f"{CONFIG_SECTION}.schedule": settings.schedule,
-                f"{CONFIG_SECTION}.deadline_hours": f"{settings.deadline_hours:g}",
-                f"{CONFIG_SECTION}.event_source": self._event_source,
-                **self._options_of_uploads(uploads),
+                f"{CONFIG_SECTION}.{option}": value
+                for option, value in {**tasks.options(), **self._options_of_uploads(uploads)}.items()
             },
         )
         # The environment needs these during its creation: it reads its code, calls AWS services, and its parts talk to
@@ -112,17 +86,12 @@ class Airflow(Construct):
         rights = self.role.node.find_child("DefaultPolicy")
         self.environment.node.add_dependency(code.plugins, code.dags, rights, network.ways_out, among_itself, *groups)
 
-    @property
-    def _event_source(self) -> str:
-        """Source of the environment's events. AWS keeps sources that start with `aws` for itself."""
-        return f"transcription.{self._settings.environment_name}"
-
     def _options_of_uploads(self, queue: sqs.IQueue | None) -> dict[str, str]:
         if queue is None:
             return {}
         return {
-            f"{CONFIG_SECTION}.upload_queue_url": queue.queue_url,
-            f"{CONFIG_SECTION}.quiet_minutes": f"{self._settings.quiet_minutes:g}",
+            "upload_queue_url": queue.queue_url,
+            "quiet_minutes": f"{self._settings.quiet_minutes:g}",
         }
 
     def _size(self) -> dict[str, Any]:
@@ -158,15 +127,7 @@ class Airflow(Construct):
         )
 
     def _execution_role(
-        self,
-        *,
-        audio_bucket: s3.IBucket,
-        code_bucket: s3.IBucket,
-        transcription: TranscriptionBatch,
-        notifications: sns.ITopic,
-        uploads: sqs.IQueue | None,
-        metrics_namespace: str,
-        key: kms.IKey,
+        self, *, code_bucket: s3.IBucket, tasks: DagTasks, uploads: sqs.IQueue | None, key: kms.IKey
     ) -> iam.Role:
         name = self._settings.environment_name
         # https://docs.aws.amazon.com/mwaa/latest/userguide/cross-service-confused-deputy-prevention.html
@@ -254,68 +215,10 @@ class Airflow(Construct):
             },
         )
 
-        # --- Permissions for the DAG's tasks
-        allow("ListAudio", ["s3:ListBucket"], [audio_bucket.bucket_arn])
-        allow(
-            "SeeWhatBecameOfAudio",
-            ["s3:GetObject", "s3:GetObjectVersion"],
-            [
-                audio_bucket.arn_for_objects(f"{prefix}*")
-                for prefix in (
-                    layout.INPUT,
-                    layout.PROCESSED,
-                    layout.OUTPUT,
-                    layout.FAILED,
-                    layout.RUNS,
-                    layout.MANIFESTS,
-                )
-            ],
-        )
-        # `plan` checks a run's models before any child starts. It reads only their current versions.
-        allow(
-            "CheckModels",
-            ["s3:GetObject"],
-            [audio_bucket.arn_for_objects("models/*"), *(f"{arn}/*" for arn in self._settings.model_buckets)],
-        )
-        allow(
-            "WriteManifestsAndReports",
-            ["s3:PutObject"],
-            [audio_bucket.arn_for_objects(f"{prefix}*") for prefix in (layout.MANIFESTS, layout.RUNS)],
-        )
-        allow("RemoveManifests", ["s3:DeleteObject"], [audio_bucket.arn_for_objects(f"{layout.MANIFESTS}*")])
-        definition = self._arn("batch", "job-definition", transcription.job_definition_name)
-        allow(
-            "SubmitToOurQueueOnly",
-            ["batch:SubmitJob"],
-            [transcription.queue.attr_job_queue_arn, definition, f"{definition}:*"],
-        )
-        # AWS offers these three actions only for the whole account.
-        allow("FollowJobs", ["batch:DescribeJobs", "batch:ListJobs", "batch:DescribeJobDefinitions"], ["*"])
-        # AWS chooses a job's id at its submission, so the role may stop any job of this account and region. A condition
-        # on tags would not help: to tag a job at its submission, the role needs batch:TagResource on job/*. With this
-        # permission it could tag any job and then stop it. https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
-        allow("StopJobs", ["batch:TerminateJob"], [self._arn("batch", "job", "*")])
-        allow(
-            "ReadWorkerLogs",
-            ["logs:GetLogEvents"],
-            [transcription.log_group.log_group_arn],
-        )
-        allow("Notify", ["sns:Publish"], [notifications.topic_arn])
-        allow(
-            "TellTheEndOfARun",
-            ["events:PutEvents"],
-            [self._arn("events", "event-bus", "default")],
-            StringEquals={"events:source": self._event_source},
-        )
+        # --- Permissions for the DAG and its tasks
         if uploads is not None:
             allow("WatchUploads", ["sqs:ReceiveMessage", "sqs:DeleteMessage"], [uploads.queue_arn])
-        # Metrics have no resources. The condition allows the pipeline's namespace and Amazon MWAA's namespace only.
-        allow(
-            "PublishMetrics",
-            ["cloudwatch:PutMetricData"],
-            ["*"],
-            StringEquals={"cloudwatch:namespace": [metrics_namespace, "AmazonMWAA"]},
-        )
+        tasks.allow(role, other_namespaces=["AmazonMWAA"])
         return role
 
 

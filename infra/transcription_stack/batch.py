@@ -6,7 +6,6 @@ from pathlib import Path
 
 from aws_cdk import Stack
 from aws_cdk import aws_batch as batch
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -81,19 +80,11 @@ class TranscriptionBatch(Construct):
         # Airflow's configuration contains this fixed name without a revision, so Airflow uses the newest revision.
         # A new image or model then needs no update of the Airflow environment, which takes half an hour.
         self.job_definition_name = f"{settings.environment_name}-worker"
-        self.job_definition = self._job_definition(audio_bucket)
+        self.job_definition = self._job_definition(audio_bucket, network)
 
     def _compute_environments(self, network: Network) -> list[batch.CfnComputeEnvironment]:
         """The Spot and the on-demand compute environment, in this order. Their vCPUs add up to max_vcpus."""
-        group = ec2.SecurityGroup(
-            self,
-            "Children",
-            vpc=network.vpc,
-            description="Batch children: HTTPS to AWS, nothing inbound",
-            allow_all_outbound=False,
-        )
-        group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "S3, ECR and CloudWatch Logs")
-
+        group = network.containers_group(self, "Children", "Batch children: HTTPS to AWS, nothing inbound")
         environments = []
         for construct_id, kind, vcpus in (
             ("Spot", "FARGATE_SPOT", self._settings.spot_vcpus),
@@ -109,7 +100,7 @@ class TranscriptionBatch(Construct):
                     compute_resources=batch.CfnComputeEnvironment.ComputeResourcesProperty(
                         type=kind,
                         maxv_cpus=vcpus,
-                        subnets=[subnet.subnet_id for subnet in network.private_subnets],
+                        subnets=[subnet.subnet_id for subnet in network.container_subnets],
                         security_group_ids=[group.security_group_id],
                     ),
                 )
@@ -140,7 +131,7 @@ class TranscriptionBatch(Construct):
             ],
         )
 
-    def _job_definition(self, audio_bucket: s3.IBucket) -> batch.CfnJobDefinition:
+    def _job_definition(self, audio_bucket: s3.IBucket, network: Network) -> batch.CfnJobDefinition:
         """The job definition has one container in `ecsProperties`, because `containerProperties` has no stop timeout.
 
         Fargate rejects `privileged`, and accepts only the init process among the Linux parameters. Neither form has an
@@ -195,7 +186,7 @@ class TranscriptionBatch(Construct):
             # declares `VOLUME /tmp`: then the volume gets the mode of the image's /tmp.
             volumes=[properties.VolumesProperty(name="scratch")],
             ephemeral_storage=properties.EphemeralStorageProperty(size_in_gib=settings.scratch_gib),
-            network_configuration=properties.NetworkConfigurationProperty(assign_public_ip="DISABLED"),
+            network_configuration=properties.NetworkConfigurationProperty(assign_public_ip=network.assign_public_ip),
             platform_version="1.4.0",
             runtime_platform=properties.RuntimePlatformProperty(
                 cpu_architecture="X86_64", operating_system_family="LINUX"
@@ -230,7 +221,7 @@ class TranscriptionBatch(Construct):
             self,
             "WorkerRole",
             description="Transcription worker: reads audio, writes transcripts, moves finished recordings",
-            assumed_by=_ecs_tasks(self),
+            assumed_by=ecs_tasks(self),
         )
 
         def allow(sid: str, actions: list[str], *prefixes: str) -> None:
@@ -281,7 +272,7 @@ class TranscriptionBatch(Construct):
             self,
             "StartRole",
             description="Fargate: pulls the worker's image and writes its log",
-            assumed_by=_ecs_tasks(self),
+            assumed_by=ecs_tasks(self),
         )
         self.image.repository.grant_pull(role)
         role.add_to_policy(
@@ -298,7 +289,7 @@ def _json(named: Mapping[str, BuiltInModel] | Mapping[str, SpeechEngine]) -> str
     return json.dumps({name: item.to_json() for name, item in named.items()}, separators=(",", ":"))
 
 
-def _ecs_tasks(scope: Construct) -> iam.ServicePrincipal:
+def ecs_tasks(scope: Construct) -> iam.ServicePrincipal:
     """The principal of this account's Fargate tasks, so that another account's task cannot get the role."""
     return iam.ServicePrincipal(
         "ecs-tasks.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Stack.of(scope).account}}

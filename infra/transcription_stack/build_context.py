@@ -1,6 +1,7 @@
-"""Writes the folder for `docker build`: the sources of the worker and of the package `transcription_contract`.
+"""Writes the folders for `docker build`: the sources of the worker's image and of the orchestrator's.
 
-python -m transcription_stack.build_context FOLDER
+python -m transcription_stack.build_context worker FOLDER
+python -m transcription_stack.build_context orchestrator FOLDER
 """
 
 import shutil
@@ -12,7 +13,7 @@ _NOT_SOURCES = shutil.ignore_patterns("__pycache__", ".*_cache")
 
 
 def stage(target: Path, project: Path = PROJECT) -> Path:
-    """Copy the image's sources into a folder. Delete the folder's earlier content first.
+    """Copy the sources of the worker's image into a folder. Delete the folder's earlier content first.
 
     Args:
         target: The folder to write.
@@ -28,5 +29,14 @@ def stage(target: Path, project: Path = PROJECT) -> Path:
     return target
 
 
+def stage_orchestrator(target: Path, project: Path = PROJECT) -> Path:
+    """The same for the orchestrator's image, which has the DAG and all plugins."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(project / "orchestrator_image", target, ignore=_NOT_SOURCES)
+    for folder in ("dags", "plugins"):
+        shutil.copytree(project / folder, target / folder, ignore=_NOT_SOURCES)
+    return target
+
+
 if __name__ == "__main__":
-    stage(Path(sys.argv[1]))
+    {"worker": stage, "orchestrator": stage_orchestrator}[sys.argv[1]](Path(sys.argv[2]))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from aws_cdk import Duration, Stack
+from aws_cdk import aws_batch as batch
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_events as events
@@ -17,6 +18,7 @@ from transcription_contract import deployment
 from .airflow import Airflow
 from .batch import TranscriptionBatch
 from .logs import log_group
+from .orchestrator import Orchestrator
 from .stack_settings import Settings
 
 DAG_ID = "transcription"
@@ -27,7 +29,7 @@ FIVE_MINUTES = Duration.minutes(5)
 
 
 class Observability(Construct):
-    """Alarms and a dashboard for the metrics of the DAG's tasks, Airflow and Batch."""
+    """Alarms and a dashboard for the metrics of the DAG's tasks, of Batch, and of what runs the DAG."""
 
     def __init__(
         self,
@@ -35,7 +37,7 @@ class Observability(Construct):
         construct_id: str,
         *,
         settings: Settings,
-        airflow: Airflow,
+        runner: Airflow | Orchestrator,
         transcription: TranscriptionBatch,
         notifications: sns.ITopic,
         metrics_namespace: str,
@@ -47,17 +49,11 @@ class Observability(Construct):
         self._notify = actions.SnsAction(notifications)
 
         failed_children = self._failed_children(transcription=transcription, key=key)
-        failed_runs = self._airflow_metric("DAGDurationFailed", statistic="SampleCount", DAG=DAG_ID)
-        heartbeat = self._airflow_metric("SchedulerHeartbeat", statistic="Sum", Function="Scheduler")
         waiting = self._metric(deployment.METRIC_OLDEST_WAITING, "Maximum")
-
-        alarms = [
-            self._alarm(
-                "RunFailed",
-                failed_runs,
-                1,
-                f"A run of the DAG {DAG_ID} failed. The log of its task `verify` lists the files.",
-            ),
+        failed_runs, alarms = (
+            self._mwaa_alarms(runner) if isinstance(runner, Airflow) else self._orchestrator_alarms(runner)
+        )
+        alarms += [
             self._alarm(
                 "ChildrenFailed",
                 failed_children,
@@ -79,13 +75,37 @@ class Observability(Construct):
                 f"A file has waited in input/ for {settings.alarm_waiting_hours:g} hours or more.",
             ),
             self._alarm(
+                "RunTooLong",
+                self._metric(deployment.METRIC_RUN_HOURS, "Maximum", period=HOUR),
+                settings.alarm_run_hours,
+                f"The Batch job of a run has taken {settings.alarm_run_hours:g} hours or more. The log of its task "
+                f"`wait` says how far it is. It is stopped after {settings.deadline_hours:g} hours.",
+            ),
+            self._alarm(
                 "NoRun",
                 self._metric(deployment.METRIC_RUNS, period=HOUR),
                 1,
-                f"No run of the DAG {DAG_ID} has started for {settings.alarm_no_run_hours} hours. "
-                "The DAG is paused, a run takes longer than that, or Airflow does not work.",
+                f"No run of the DAG {DAG_ID} has started for {settings.alarm_no_run_hours} hours. {_why_none(runner)}",
                 below=True,
                 periods=settings.alarm_no_run_hours,
+            ),
+        ]
+        if isinstance(runner, Airflow):
+            for alarm in alarms:  # AWS needs half an hour to create the environment; until then there is no heartbeat
+                alarm.node.add_dependency(runner.environment)
+        if settings.has_dashboard:
+            self._dashboard(alarms=alarms, failed_children=failed_children, waiting=waiting, failed_runs=failed_runs)
+
+    def _mwaa_alarms(self, airflow: Airflow) -> tuple[cloudwatch.Metric, list[cloudwatch.Alarm]]:
+        """The metric of failed runs, and the alarms that need Airflow's own metrics."""
+        failed_runs = self._airflow_metric("DAGDurationFailed", statistic="SampleCount", DAG=DAG_ID)
+        heartbeat = self._airflow_metric("SchedulerHeartbeat", statistic="Sum", Function="Scheduler")
+        return failed_runs, [
+            self._alarm(
+                "RunFailed",
+                failed_runs,
+                1,
+                f"A run of the DAG {DAG_ID} failed. The log of its task `verify` lists the files.",
             ),
             self._alarm(
                 "SchedulerSilent",
@@ -96,9 +116,31 @@ class Observability(Construct):
                 periods=3,
             ),
         ]
-        for alarm in alarms:  # AWS needs half an hour to create the environment; until then there is no heartbeat
-            alarm.node.add_dependency(airflow.environment)
-        self._dashboard(alarms=alarms, failed_children=failed_children, waiting=waiting, failed_runs=failed_runs)
+
+    def _orchestrator_alarms(self, orchestrator: Orchestrator) -> tuple[cloudwatch.Metric, list[cloudwatch.Alarm]]:
+        """The metric of failed runs, and the alarms on the container's jobs and on what did not start."""
+        rule = self._failed_jobs_rule(
+            "RunJobFailed", "Runs of the DAG that failed, or whose container could not run", orchestrator.queue
+        )
+        failed_runs = self._matches(rule)
+        return failed_runs, [
+            self._alarm(
+                "RunFailed",
+                failed_runs,
+                1,
+                f"A run of the DAG {DAG_ID} failed. The last lines of its log say why: log group "
+                f"{orchestrator.log_group.log_group_name}.",
+            ),
+            self._alarm(
+                "NotStarted",
+                orchestrator.not_started.metric_approximate_number_of_messages_visible(
+                    statistic="Maximum", period=FIVE_MINUTES
+                ),
+                1,
+                "AWS Batch did not accept the start of a run. The messages of the queue "
+                f"{orchestrator.not_started.queue_name} say why; delete them afterwards.",
+            ),
+        ]
 
     def _failed_children(self, *, transcription: TranscriptionBatch, key: kms.IKey) -> cloudwatch.Metric:
         """Log each failed job (child or parent) of the queue; return the metric that counts these jobs."""
@@ -110,16 +152,8 @@ class Observability(Construct):
             settings=self._settings,
             key=key,
         )
-        rule = events.CfnRule(
-            self,
-            "JobFailed",
-            description="Batch jobs of the transcription queue that failed",
-            event_pattern={
-                "source": ["aws.batch"],
-                "detail-type": ["Batch Job State Change"],
-                "detail": {"status": ["FAILED"], "jobQueue": [transcription.queue.attr_job_queue_arn]},
-            },
-            targets=[events.CfnRule.TargetProperty(id="Log", arn=self._log_arn(stack))],
+        rule = self._failed_jobs_rule(
+            "JobFailed", "Batch jobs of the transcription queue that failed", transcription.queue
         )
         # The L2 target would add a Lambda function that sets this policy.
         logs.CfnResourcePolicy(
@@ -138,6 +172,24 @@ class Observability(Construct):
                 ).to_json()
             ),
         )
+        return self._matches(rule)
+
+    def _failed_jobs_rule(self, construct_id: str, description: str, queue: batch.CfnJobQueue) -> events.CfnRule:
+        """A rule that logs each failed job of a queue."""
+        return events.CfnRule(
+            self,
+            construct_id,
+            description=description,
+            event_pattern={
+                "source": ["aws.batch"],
+                "detail-type": ["Batch Job State Change"],
+                "detail": {"status": ["FAILED"], "jobQueue": [queue.attr_job_queue_arn]},
+            },
+            targets=[events.CfnRule.TargetProperty(id="Log", arn=self._log_arn(Stack.of(self)))],
+        )
+
+    def _matches(self, rule: events.CfnRule) -> cloudwatch.Metric:
+        """How often a rule matched."""
         return cloudwatch.Metric(
             namespace="AWS/Events",
             metric_name="TriggeredRules",
@@ -267,3 +319,13 @@ class Observability(Construct):
                 height=6,
             )
         )
+
+
+def _why_none(runner: Airflow | Orchestrator) -> str:
+    """Why no run may have started."""
+    if isinstance(runner, Airflow):
+        return "The DAG is paused, a run takes longer than that, or Airflow does not work."
+    return (
+        "The schedule is off, a run takes longer than that, or its container cannot start: see the job queue "
+        f"{runner.queue.ref}."
+    )

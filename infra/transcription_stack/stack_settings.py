@@ -9,6 +9,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from .schedule_expression import CRON_FIELDS, scheduler_expression
+
 # The memory sizes (GB) that Fargate offers for each number of vCPUs:
 # https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html
 FARGATE_MEMORY_GB: dict[float, tuple[float, ...]] = {
@@ -31,15 +33,14 @@ LOG_RETENTION_DAYS = (
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 )  # fmt: skip
 
+ORCHESTRATIONS = ("mwaa", "on_demand")
+
 WEBSERVER_ACCESS = ("PUBLIC_ONLY", "PRIVATE_ONLY", "PUBLIC_AND_PRIVATE")
 
 BATCH_ARRAY_LIMIT = 10_000
 
 # The build arguments of worker_image/Dockerfile. Docker itself ignores an unknown argument.
 IMAGE_BUILD_ARGS = ("PYTHON", "ENGINES_PYTHON", "ENGINES", "MODEL", "MODEL_SHA256", "SCORER_SHA256", "MORE_MODELS")
-
-# The smallest and largest number in each field of a schedule.
-CRON_FIELDS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
 
 
 class InvalidSettingError(ValueError):
@@ -60,6 +61,18 @@ class Settings:
 
     # AWS region. None: the AWS profile or AWS_REGION chooses the region at deployment.
     region: str | None = None
+
+    # --- What runs the DAG ---------------------------------------------------------------------------
+
+    # "mwaa": Amazon MWAA, with Airflow's UI and backfills; 212 USD a month. "on_demand": a schedule starts one small
+    # container that runs the DAG once and ends; it costs nothing while it waits for the night. docs/on-demand.md
+    # compares them. The settings under "Airflow" that name Amazon MWAA have no effect there.
+    orchestration: str = "mwaa"
+
+    # Fargate size of the container that runs the DAG, for "on_demand". It holds an ordinary run; `plan` needs about
+    # half a GB more for a million recordings.
+    orchestrator_vcpus: float = 0.25
+    orchestrator_memory_gb: float = 1
 
     # --- The bucket ----------------------------------------------------------------------------------
 
@@ -84,12 +97,16 @@ class Settings:
 
     # --- The network ---------------------------------------------------------------------------------
 
-    # How private subnets reach AWS and, through NAT, the internet.
-    # "nat": a NAT gateway, 37 USD a month with its address, plus 0.045 USD/GB. Audio does not pass the NAT gateway,
-    # because the S3 gateway endpoint is free. "endpoints": no access to the internet, and one interface endpoint for
-    # each AWS service in use, about 175 USD a month for twelve endpoints in two zones (us-east-1). docs/costs.md
-    # explains the prices.
-    egress: str = "nat"
+    # How Batch's containers and Airflow reach AWS. Audio takes the free S3 gateway endpoint in each case.
+    # "nat": from private subnets through a NAT gateway, 37 USD a month with its address, plus 0.045 USD/GB.
+    # "endpoints": no access to the internet, and one interface endpoint for each AWS service in use, about 15 USD a
+    # month for each in two zones (us-east-1); twelve with Amazon MWAA, seven without.
+    # "public": containers run in public subnets and have a public address while they run, at 0.005 USD an hour. Nothing
+    # reaches them from outside, because their security group accepts no connection. Amazon MWAA runs in private
+    # subnets only, so it keeps its NAT gateway.
+    # None: "nat" with Amazon MWAA, "public" with on_demand. docs/costs.md explains the prices, docs/security.md the
+    # difference.
+    egress: str | None = None
 
     # Number of NAT gateways: 1, or 2 to survive the loss of a zone at twice the price. Ignored without NAT.
     nat_gateways: int = 1
@@ -209,14 +226,38 @@ class Settings:
     # paused. Raise it if the schedule leaves out days.
     alarm_no_run_hours: int = 26
 
+    # The alarm starts when a run's Batch job has taken this number of hours.
+    alarm_run_hours: float = 24
+
+    # Whether to make the dashboard, 3 USD a month (the first three of an account are free). None: with Amazon MWAA
+    # yes, with on_demand no, where it would cost more than all the rest that idles.
+    dashboard: bool | None = None
+
     def __post_init__(self) -> None:
         self._check_types()
+        self._one_of("orchestration", ORCHESTRATIONS)
+        if self.egress is None:
+            object.__setattr__(self, "egress", "public" if self.runs_on_demand else "nat")
         self._check_names()
         self._check_storage_and_network()
         self._check_batch()
         self._check_image()
         self._check_airflow()
         self._check_alarms()
+
+    @property
+    def runs_on_demand(self) -> bool:
+        """Whether a container runs the DAG, and not Amazon MWAA."""
+        return self.orchestration == "on_demand"
+
+    @property
+    def has_nat(self) -> bool:
+        """Whether something runs in private subnets with a way to the internet."""
+        return self.egress == "nat" or (self.egress == "public" and not self.runs_on_demand)
+
+    @property
+    def has_dashboard(self) -> bool:
+        return not self.runs_on_demand if self.dashboard is None else self.dashboard
 
     @property
     def spot_vcpus(self) -> int:
@@ -251,7 +292,7 @@ class Settings:
         for name in ("keep_processed_days", "keep_transcripts_days"):
             if getattr(self, name) is not None:
                 self._within(name, 1, 3650)
-        self._one_of("egress", ("nat", "endpoints"))
+        self._one_of("egress", ("nat", "endpoints", "public"))
         self._within("nat_gateways", 1, 2)
         try:
             network = IPv4Network(self.vpc_cidr)
@@ -263,13 +304,8 @@ class Settings:
             )
 
     def _check_batch(self) -> None:
-        self._one_of("vcpus_per_child", FARGATE_MEMORY_GB)
-        memory = FARGATE_MEMORY_GB[self.vcpus_per_child]
-        if self.memory_gb_per_child not in memory:
-            raise InvalidSettingError(
-                f"memory_gb_per_child = {self.memory_gb_per_child}: Fargate offers {self.vcpus_per_child} vCPU "
-                f"with {', '.join(map(str, memory))} GB."
-            )
+        self._check_fargate_size("vcpus_per_child", "memory_gb_per_child")
+        self._check_fargate_size("orchestrator_vcpus", "orchestrator_memory_gb")
         self._within("max_vcpus", max(1, self.vcpus_per_child), BATCH_ARRAY_LIMIT * self.vcpus_per_child)
         if self.max_vcpus % self.vcpus_per_child:
             raise InvalidSettingError(
@@ -291,6 +327,15 @@ class Settings:
             raise InvalidSettingError(
                 f"keep_manifests_days = {self.keep_manifests_days}: must be longer than a run may take, which is "
                 f"{self.deadline_hours:g} hours (deadline_hours)."
+            )
+
+    def _check_fargate_size(self, vcpus_name: str, memory_name: str) -> None:
+        self._one_of(vcpus_name, FARGATE_MEMORY_GB)
+        vcpus, memory = getattr(self, vcpus_name), getattr(self, memory_name)
+        offered = FARGATE_MEMORY_GB[vcpus]
+        if memory not in offered:
+            raise InvalidSettingError(
+                f"{memory_name} = {memory}: Fargate offers {vcpus} vCPU with {', '.join(map(str, offered))} GB."
             )
 
     def _check_image(self) -> None:
@@ -317,7 +362,7 @@ class Settings:
                 "Choose a larger airflow_class to have more workers."
             )
         self._within("airflow_max_workers", 1, 25)
-        if self.egress == "endpoints" and self.airflow_ui == "PUBLIC_ONLY":
+        if self.egress == "endpoints" and self.airflow_ui == "PUBLIC_ONLY" and not self.runs_on_demand:
             raise InvalidSettingError(
                 "airflow_ui = 'PUBLIC_ONLY': without NAT (egress = 'endpoints') Airflow's workers cannot reach a "
                 "public web server. Choose PRIVATE_ONLY or PUBLIC_AND_PRIVATE."
@@ -329,6 +374,11 @@ class Settings:
             "a day and a half-hour such as SUN:12:00 (UTC)",
         )
         self._within("quiet_minutes", 0.1, 60)
+        if self.runs_on_demand and self.start_on_upload and self.quiet_minutes not in range(5, 61):
+            raise InvalidSettingError(
+                f"quiet_minutes = {self.quiet_minutes:g}: with orchestration = 'on_demand' it must be a whole number "
+                "between 5 and 60, because CloudWatch counts uploads by the minute and some minutes late."
+            )
         self._within("max_instances", 1, BATCH_ARRAY_LIMIT)
         self._within("max_usd", 0, 1_000_000)
         self._within("usd_per_vcpu_hour", 0, 10)
@@ -342,6 +392,11 @@ class Settings:
                     raise InvalidSettingError(
                         f"schedule = {self.schedule!r}: the {name} {number} is not between {least} and {greatest}."
                     )
+        if self.runs_on_demand:
+            try:
+                scheduler_expression(self.schedule)
+            except ValueError as error:
+                raise InvalidSettingError(f"schedule = {self.schedule!r}: {error}") from None
 
     def _check_alarms(self) -> None:
         self._one_of("log_retention_days", LOG_RETENTION_DAYS)
@@ -352,6 +407,7 @@ class Settings:
         # CloudWatch's longest evaluation, seven days:
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
         self._within("alarm_no_run_hours", 1, 7 * 24)
+        self._within("alarm_run_hours", 0.1, 14 * 24)
 
     def _within(self, name: str, lowest: float, highest: float) -> None:
         value = getattr(self, name)

@@ -1,4 +1,4 @@
-"""The three buckets: audio and transcripts, Airflow's code, and the access logs of these two."""
+"""The buckets: audio and transcripts, the code of Amazon MWAA's Airflow, and the access logs of these two."""
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_s3 as s3
@@ -10,7 +10,7 @@ from .stack_settings import Settings
 
 
 class Storage(Construct):
-    """Three private, encrypted buckets that accept TLS only.
+    """Private, encrypted buckets that accept TLS only.
 
     Airflow's code has a separate bucket, so that a user who may upload audio cannot change Airflow's code.
     """
@@ -46,7 +46,10 @@ class Storage(Construct):
         element.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
             event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
         )
-        self.airflow_code = self._bucket(
+
+    def airflow_code_bucket(self) -> s3.Bucket:
+        """A bucket for the code of Amazon MWAA's Airflow."""
+        return self._bucket(
             "AirflowCode",
             versioned=True,  # Amazon MWAA requires a versioned bucket
             server_access_logs_bucket=self.access_logs,

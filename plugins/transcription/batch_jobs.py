@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from itertools import batched
 from typing import Any
 
@@ -56,6 +57,11 @@ def describe(client: Any, job_id: str) -> dict[str, Any] | None:
     return jobs[0] if jobs else None
 
 
+def submitted(job: dict[str, Any]) -> datetime:
+    """When the job was submitted."""
+    return datetime.fromtimestamp(job["createdAt"] / 1000, UTC)
+
+
 def ended_children(client: Any, job: dict[str, Any], status: str) -> Iterator[dict[str, Any]]:
     """Summaries of the children with this final status, or of the job itself if it is not an array.
 
@@ -77,21 +83,22 @@ def log_streams(client: Any, job: dict[str, Any]) -> dict[int, str]:
     """CloudWatch log stream of the last attempt of each ended child, by the child's index."""
     found = {}
     children = (child for status in FINAL for child in ended_children(client, job, status))
-    for child in _described(client, children):
+    for child in described(client, children):
         stream = _container(child).get("logStreamName")
         if stream:
             found[child.get("arrayProperties", {}).get("index", 0)] = stream
     return found
 
 
-def _described(client: Any, jobs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def described(client: Any, jobs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The descriptions of jobs, by their summaries."""
     for some in batched(jobs, _DESCRIBE_BATCH):
         yield from client.describe_jobs(jobs=[job["jobId"] for job in some])["jobs"]
 
 
 def failures(client: Any, job: dict[str, Any]) -> Iterator[str]:
     """A line for each failed child of the job: its reason, exit code, attempts and log stream."""
-    for child in _described(client, ended_children(client, job, "FAILED")):
+    for child in described(client, ended_children(client, job, "FAILED")):
         container = _container(child)
         reason = child.get("statusReason") or container.get("reason") or "no reason given"
         yield (

@@ -11,7 +11,6 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from transcription.configuration import Configuration
-from transcription.wording import counted
 from transcription_contract import deployment
 
 log = logging.getLogger(__name__)
@@ -27,28 +26,6 @@ def metrics_of(report: Mapping[str, Any]) -> dict[str, float]:
         deployment.METRIC_AUDIO_HOURS: report["totals"]["audio_hours"],
         deployment.METRIC_COST: report["estimated_usd"],
     }
-
-
-def message_of(report: Mapping[str, Any], report_uri: str) -> tuple[str, str]:
-    """Subject and text of a run's notification. SNS allows 100 ASCII characters in the subject."""
-    files = report["totals"]["files"]
-    counts = ", ".join(f"{count} {state}" for state, count in files.items() if count) or "no files"
-    subject = f"Transcription {'FAILED' if files['missing'] else 'done'}: {counts}"
-    text = (
-        f"Run {report['run_id']}: {counts}.\n"
-        f"{report['totals']['audio_hours']:.2f} hours of audio on {counted(report['children'], 'child')}, "
-        f"about {report['estimated_usd']:.2f} US dollars of compute.\n"
-        f"What became of each file: {report_uri}\n"
-    )
-    replaced = report["totals"]["replaced_transcripts"]
-    if replaced:
-        text += f"{counted(replaced, 'transcript')} replaced an earlier version; the report names these versions.\n"
-    if report["left_alone"]:
-        text += f"{counted(report['left_alone'], 'object')} left alone; the log of the task `plan` says why.\n"
-    text += "".join(f"{reason}\n" for reason in report["unusable_models"])
-    if files["missing"]:
-        text += "Missing files are not lost: clear the run in Airflow to do just those.\n"
-    return subject[:100], text
 
 
 def put_event(settings: Configuration, report: Mapping[str, Any], report_uri: str) -> None:

@@ -28,6 +28,21 @@ SCORER_VARIABLE = "SCORER"
 MODELS_FOLDER_VARIABLE = "MODELS_DIR"
 ENGINES_FOLDER_VARIABLE = "ENGINES_DIR"
 
+ORCHESTRATOR_CONTAINER = "orchestrator"
+ORCHESTRATOR_COMMAND = ("python", "-m", "orchestrator")
+"""What the container runs that runs the DAG once; its arguments are the two parameters below, in this order."""
+
+RUN_TIME = "time"
+"""Parameter of the orchestrator's job: the time that the run's id is made of, ISO 8601, or `TIME_OF_SUBMISSION`."""
+
+RUN_CONF = "conf"
+"""Parameter of the orchestrator's job: the run's params as JSON."""
+
+TIME_OF_SUBMISSION = "submission"
+
+RUN_JOB = "transcription-run"
+"""Name of every job of the orchestrator."""
+
 MAX_CHILDREN = 10_000
 """Largest array job: https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html"""
 
@@ -36,6 +51,7 @@ RUN_ENDED_EVENT = "Transcription Run Ended"
 
 # CloudWatch metrics that the tasks publish, from which the stack makes alarms and a dashboard.
 METRIC_RUNS = "RunsStarted"
+METRIC_RUN_HOURS = "RunHours"
 METRIC_FILES_TRANSCRIBED = "FilesTranscribed"
 METRIC_FILES_REJECTED = "FilesRejected"
 METRIC_FILES_MISSING = "FilesMissing"

@@ -79,6 +79,16 @@ def content(docker: Docker, image: str, folder: Path) -> Files:
 
 
 @pytest.fixture(scope="session")
+def orchestrator_image(docker: Docker, bases: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image that runs the DAG without Amazon MWAA."""
+    context = build_context.stage_orchestrator(tmp_path_factory.mktemp("orchestrator"))
+    options = [f"--build-arg=PYTHON={bases['PYTHON']}"] if bases else []
+    name = "transcription-image-test-orchestrator"
+    docker.run("build", "--network", "host", "--force-rm", "--tag", name, *options, context)
+    return name
+
+
+@pytest.fixture(scope="session")
 def files(docker: Docker, image: str, tmp_path_factory: pytest.TempPathFactory) -> Files:
     """What is in the image."""
     return content(docker, image, tmp_path_factory.mktemp("image"))

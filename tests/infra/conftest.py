@@ -43,6 +43,23 @@ LARGE = {
     "model_buckets": ["arn:aws:s3:::my-models"],
     "alarm_email": "team@example.com",
 }
+# Two deployments without Amazon MWAA.
+ON_DEMAND = {"orchestration": "on_demand"}
+ON_DEMAND_LARGE = {
+    "orchestration": "on_demand",
+    "stack_name": "Team-C",
+    "environment_name": "team_c",
+    "egress": "nat",
+    "schedule": "30 3 * * 1-5",
+    "start_on_upload": True,
+    "quiet_minutes": 15,
+    "orchestrator_vcpus": 1,
+    "orchestrator_memory_gb": 4,
+    "dashboard": True,
+    "model_buckets": ["arn:aws:s3:::my-models"],
+}
+# Amazon MWAA, whose children have public addresses.
+PUBLIC = {"egress": "public"}
 
 
 @pytest.fixture(scope="session")
@@ -86,3 +103,21 @@ def closed(run_app: Run) -> Assembly:
 def large(run_app: Run) -> Assembly:
     """A second, larger deployment in the same account, with another model and on-demand capacity only."""
     return _assembly(run_app, LARGE)
+
+
+@pytest.fixture(scope="session")
+def on_demand(run_app: Run) -> Assembly:
+    """A deployment without Amazon MWAA, with every other setting at its default."""
+    return _assembly(run_app, ON_DEMAND)
+
+
+@pytest.fixture(scope="session")
+def on_demand_large(run_app: Run) -> Assembly:
+    """A second deployment without Amazon MWAA, in private subnets, which uploads start, too."""
+    return _assembly(run_app, ON_DEMAND_LARGE)
+
+
+@pytest.fixture(scope="session")
+def public(run_app: Run) -> Assembly:
+    """A deployment with Amazon MWAA, whose children have public addresses."""
+    return _assembly(run_app, PUBLIC)

@@ -82,10 +82,20 @@ class Assembly:
     def environment(self) -> Any:
         return self.one("AWS::MWAA::Environment")
 
-    def task(self) -> Any:
-        [task] = self.one("AWS::Batch::JobDefinition")["EcsProperties"]["TaskProperties"]
-        return task
+    def job_definition(self, container: str = "worker") -> Any:
+        """The properties of the job definition with this container."""
+        definitions = self.all("AWS::Batch::JobDefinition").values()
+        [found] = [item for item in definitions if _task(item)["Containers"][0]["Name"] == container]
+        return found
 
-    def container(self) -> Any:
-        [container] = self.task()["Containers"]
-        return container
+    def task(self, container: str = "worker") -> Any:
+        return _task(self.job_definition(container))
+
+    def container(self, container: str = "worker") -> Any:
+        [found] = self.task(container)["Containers"]
+        return found
+
+
+def _task(definition: Any) -> Any:
+    [task] = definition["EcsProperties"]["TaskProperties"]
+    return task

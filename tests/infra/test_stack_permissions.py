@@ -1,5 +1,6 @@
 """Each role has the permissions that it needs and no others: a table of permissions, and single requests."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,8 +14,37 @@ HERE = "<AWS::Region>:<AWS::AccountId>"
 ARN = "arn:<AWS::Partition>"
 ASSETS = f"{ARN}:s3:::cdk-hnb659fds-assets-<AWS::AccountId>-<AWS::Region>/*"
 
-# All permissions of the stack's roles: role, resource, actions.
-PERMISSIONS: dict[str, dict[str, set[str]]] = {
+# What the DAG's tasks need, whoever runs them: resource, actions.
+TASKS: dict[str, set[str]] = {
+    AUDIO: {"s3:ListBucket"},
+    f"{AUDIO}/input/*": {"s3:GetObject", "s3:GetObjectVersion"},
+    f"{AUDIO}/processed/*": {"s3:GetObject", "s3:GetObjectVersion"},
+    f"{AUDIO}/output/*": {"s3:GetObject", "s3:GetObjectVersion"},
+    f"{AUDIO}/failed/*": {"s3:GetObject", "s3:GetObjectVersion"},
+    f"{AUDIO}/runs/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"},
+    f"{AUDIO}/child_job_input/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject"},
+    f"{AUDIO}/models/*": {"s3:GetObject"},
+    "<BatchQueue.JobQueueArn>": {"batch:SubmitJob"},
+    f"{ARN}:batch:{HERE}:job-definition/transcription-worker": {"batch:SubmitJob"},
+    f"{ARN}:batch:{HERE}:job-definition/transcription-worker:*": {"batch:SubmitJob"},
+    f"{ARN}:batch:{HERE}:job/*": {"batch:TerminateJob"},
+    "<BatchLogs.Arn>": {"logs:GetLogEvents"},
+    "<NotificationsTopic>": {"sns:Publish"},
+    f"{ARN}:events:{HERE}:event-bus/default": {"events:PutEvents"},
+}
+# Actions that AWS offers only for the whole account:
+# https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+TASKS_ANYWHERE = {"batch:DescribeJobs", "batch:ListJobs", "batch:DescribeJobDefinitions", "cloudwatch:PutMetricData"}
+
+PULL = {
+    "*": {"ecr:GetAuthorizationToken"},
+    f"{ARN}:ecr:{HERE}:repository/cdk-hnb659fds-container-assets-<AWS::AccountId>-<AWS::Region>": {
+        "ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage",
+    },
+}  # fmt: skip
+
+# All permissions of the roles of every deployment: role, resource, actions.
+COMMON: dict[str, dict[str, set[str]]] = {
     "BatchWorkerRole": {
         AUDIO: {"s3:ListBucket"},
         f"{AUDIO}/input/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:DeleteObject"},
@@ -33,33 +63,21 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
         f"{AUDIO}/child_job_input/*": {"s3:GetObject", "s3:GetObjectVersion"},
         f"{AUDIO}/models/*": {"s3:GetObject", "s3:GetObjectVersion"},
     },
-    "BatchStartRole": {
-        "*": {"ecr:GetAuthorizationToken"},
-        f"{ARN}:ecr:{HERE}:repository/cdk-hnb659fds-container-assets-<AWS::AccountId>-<AWS::Region>": {
-            "ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage",
-        },
-        "<BatchLogs.Arn>": {"logs:CreateLogStream", "logs:PutLogEvents"},
+    "BatchStartRole": {**PULL, "<BatchLogs.Arn>": {"logs:CreateLogStream", "logs:PutLogEvents"}},
+    "NetworkFlowLogRole": {
+        "<NetworkFlowLogs.Arn>": {"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"},
     },
+}  # fmt: skip
+
+MWAA: dict[str, dict[str, set[str]]] = {
     "AirflowRole": {
+        **TASKS,
         f"{ARN}:airflow:{HERE}:environment/transcription": {"airflow:PublishMetrics"},
         CODE: {
             "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketLocation", "s3:GetBucketVersioning",
             "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration",
         },
         f"{CODE}/*": {"s3:GetObject", "s3:GetObjectVersion"},
-        AUDIO: {"s3:ListBucket"},
-        f"{AUDIO}/input/*": {"s3:GetObject", "s3:GetObjectVersion"},
-        f"{AUDIO}/processed/*": {"s3:GetObject", "s3:GetObjectVersion"},
-        f"{AUDIO}/output/*": {"s3:GetObject", "s3:GetObjectVersion"},
-        f"{AUDIO}/failed/*": {"s3:GetObject", "s3:GetObjectVersion"},
-        f"{AUDIO}/runs/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"},
-        f"{AUDIO}/child_job_input/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject"},
-        f"{AUDIO}/models/*": {"s3:GetObject"},
-        "<BatchQueue.JobQueueArn>": {"batch:SubmitJob"},
-        f"{ARN}:batch:{HERE}:job-definition/transcription-worker": {"batch:SubmitJob"},
-        f"{ARN}:batch:{HERE}:job-definition/transcription-worker:*": {"batch:SubmitJob"},
-        f"{ARN}:batch:{HERE}:job/*": {"batch:TerminateJob"},
-        "<BatchLogs.Arn>": {"logs:GetLogEvents"},
         f"{ARN}:logs:{HERE}:log-group:airflow-transcription-*": {
             "logs:CreateLogStream", "logs:CreateLogGroup", "logs:PutLogEvents", "logs:GetLogEvents",
             "logs:GetLogRecord", "logs:GetLogGroupFields", "logs:GetQueryResults", "logs:DescribeLogStreams",
@@ -69,14 +87,7 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
             "sqs:ReceiveMessage", "sqs:SendMessage",
         },
         "<EncryptionKey.Arn>": {"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"},
-        "<NotificationsTopic>": {"sns:Publish"},
-        f"{ARN}:events:{HERE}:event-bus/default": {"events:PutEvents"},
-        # Actions that AWS offers only for the whole account:
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
-        "*": {
-            "s3:GetAccountPublicAccessBlock", "logs:DescribeLogGroups", "batch:DescribeJobs", "batch:ListJobs",
-            "batch:DescribeJobDefinitions", "cloudwatch:PutMetricData",
-        },
+        "*": {*TASKS_ANYWHERE, "s3:GetAccountPublicAccessBlock", "logs:DescribeLogGroups"},
     },
     "AirflowCodeRole": {
         ASSETS: {"s3:GetObject"},
@@ -84,10 +95,25 @@ PERMISSIONS: dict[str, dict[str, set[str]]] = {
         f"{CODE}/*": {"s3:PutObject", "s3:DeleteObject"},
         "<AirflowCodeLogs.Arn>": {"logs:CreateLogStream", "logs:PutLogEvents"},
     },
-    "NetworkFlowLogRole": {
-        "<NetworkFlowLogs.Arn>": {"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"},
-    },
 }  # fmt: skip
+
+STARTS = {
+    "<OrchestratorQueue.JobQueueArn>": {"batch:SubmitJob"},
+    f"{ARN}:batch:{HERE}:job-definition/transcription-run": {"batch:SubmitJob"},
+    f"{ARN}:batch:{HERE}:job-definition/transcription-run:*": {"batch:SubmitJob"},
+}
+ON_DEMAND: dict[str, dict[str, set[str]]] = {
+    "OrchestratorRole": {
+        **TASKS,
+        "<EncryptionKey.Arn>": {"kms:Decrypt", "kms:GenerateDataKey"},
+        "*": TASKS_ANYWHERE,
+    },
+    "OrchestratorStartRole": {**PULL, "<OrchestratorLogs.Arn>": {"logs:CreateLogStream", "logs:PutLogEvents"}},
+    "OrchestratorScheduleRole": {**STARTS, "<OrchestratorNotStarted.Arn>": {"sqs:SendMessage"}},
+}
+
+PERMISSIONS = {"stack": COMMON | MWAA, "on_demand": COMMON | ON_DEMAND}
+ROLES = [(deployment, role) for deployment, roles in PERMISSIONS.items() for role in roles]
 
 # The services that may assume each role.
 TRUST = {
@@ -96,44 +122,58 @@ TRUST = {
     "AirflowRole": {"airflow.amazonaws.com", "airflow-env.amazonaws.com"},
     "AirflowCodeRole": {"lambda.amazonaws.com"},
     "NetworkFlowLogRole": {"vpc-flow-logs.amazonaws.com"},
+    "OrchestratorRole": {"ecs-tasks.amazonaws.com"},
+    "OrchestratorStartRole": {"ecs-tasks.amazonaws.com"},
+    "OrchestratorScheduleRole": {"scheduler.amazonaws.com"},
 }
 
 
-def test_the_stack_has_exactly_the_roles_in_the_table(stack: Assembly) -> None:
-    assert set(stack.all("AWS::IAM::Role")) == set(PERMISSIONS) == set(TRUST)
+@pytest.fixture
+def deployed(request: pytest.FixtureRequest) -> Callable[[str], Assembly]:
+    """The assembly of a deployment, by its name in `PERMISSIONS`."""
+    return lambda deployment: request.getfixturevalue(deployment)
 
 
-@pytest.mark.parametrize("role", PERMISSIONS)
-def test_a_role_has_exactly_the_permissions_in_the_table(stack: Assembly, role: str) -> None:
+@pytest.mark.parametrize("deployment", PERMISSIONS)
+def test_a_stack_has_exactly_the_roles_in_the_table(deployed: Any, deployment: str) -> None:
+    assert set(deployed(deployment).all("AWS::IAM::Role")) == set(PERMISSIONS[deployment]) <= set(TRUST)
+
+
+@pytest.mark.parametrize(("deployment", "role"), ROLES)
+def test_a_role_has_exactly_the_permissions_in_the_table(deployed: Any, deployment: str, role: str) -> None:
     found: dict[str, set[str]] = {}
-    for statement in stack.statements(role):
+    for statement in deployed(deployment).statements(role):
         assert statement["Effect"] == "Allow"
         for resource in as_list(statement["Resource"]):
             found.setdefault(resource, set()).update(as_list(statement["Action"]))
-    assert found == PERMISSIONS[role]
+    assert found == PERMISSIONS[deployment][role]
 
 
-@pytest.mark.parametrize("role", PERMISSIONS)
-def test_no_action_of_a_role_has_a_wildcard(stack: Assembly, role: str) -> None:
-    actions = [action for statement in stack.statements(role) for action in as_list(statement["Action"])]
+@pytest.mark.parametrize(("deployment", "role"), ROLES)
+def test_no_action_of_a_role_has_a_wildcard(deployed: Any, deployment: str, role: str) -> None:
+    statements = deployed(deployment).statements(role)
+    actions = [action for statement in statements for action in as_list(statement["Action"])]
     assert actions
     assert not [action for action in actions if "*" in action]
 
 
-@pytest.mark.parametrize("role", PERMISSIONS)
-def test_a_role_has_no_managed_policy_and_only_its_service_can_assume_it(stack: Assembly, role: str) -> None:
-    properties = stack.all("AWS::IAM::Role")[role]
+@pytest.mark.parametrize(("deployment", "role"), ROLES)
+def test_a_role_has_no_managed_policy_and_only_its_service_can_assume_it(
+    deployed: Any, deployment: str, role: str
+) -> None:
+    properties = deployed(deployment).all("AWS::IAM::Role")[role]
     assert "ManagedPolicyArns" not in properties
     statements = properties["AssumeRolePolicyDocument"]["Statement"]
     assert {statement["Principal"]["Service"] for statement in statements} == TRUST[role]
     assert {statement["Action"] for statement in statements} == {"sts:AssumeRole"}
 
 
-def test_every_policy_belongs_to_a_role_of_the_table(stack: Assembly) -> None:
-    for policy in stack.all("AWS::IAM::Policy").values():
+@pytest.mark.parametrize("deployment", PERMISSIONS)
+def test_every_policy_belongs_to_a_role_of_the_table(deployed: Any, deployment: str) -> None:
+    for policy in deployed(deployment).all("AWS::IAM::Policy").values():
         assert set(policy) == {"PolicyDocument", "PolicyName", "Roles"}
-        assert {name.strip("<>") for name in policy["Roles"]} <= set(PERMISSIONS)
-    kinds = {resource["Type"] for resource in stack.resources.values()}
+        assert {name.strip("<>") for name in policy["Roles"]} <= set(PERMISSIONS[deployment])
+    kinds = {resource["Type"] for resource in deployed(deployment).resources.values()}
     assert not kinds & {"AWS::IAM::ManagedPolicy", "AWS::IAM::User", "AWS::IAM::Group", "AWS::IAM::RolePolicy"}
 
 
@@ -237,10 +277,90 @@ def test_a_role_cannot_make_requests_that_it_does_not_need(
     assert not allowed(stack.statements(role), action, resource, context)
 
 
-def test_a_service_cannot_assume_a_role_for_another_account(stack: Assembly) -> None:
-    for role in ("BatchWorkerRole", "BatchStartRole", "AirflowRole", "NetworkFlowLogRole"):
-        for statement in stack.all("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]:
-            assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "<AWS::AccountId>"}
+RUN = f"{ARN}:batch:{HERE}:job-definition/transcription-run:3"
+SNS = {"kms:ViaService": "sns.<AWS::Region>.<AWS::URLSuffix>"}
+
+ON_DEMAND_CAN = [
+    ("OrchestratorRole", "batch:SubmitJob", DEFINITION, {}),
+    ("OrchestratorRole", "batch:SubmitJob", "<BatchQueue.JobQueueArn>", {}),
+    ("OrchestratorRole", "batch:ListJobs", "*", {}),
+    ("OrchestratorRole", "s3:GetObject", f"{AUDIO}/runs/run/plan.json", {}),
+    ("OrchestratorRole", "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Transcription"}),
+    ("OrchestratorRole", "kms:GenerateDataKey", "<EncryptionKey.Arn>", SNS),
+    ("OrchestratorScheduleRole", "batch:SubmitJob", RUN, {}),
+    ("OrchestratorScheduleRole", "batch:SubmitJob", "<OrchestratorQueue.JobQueueArn>", {}),
+]
+
+ON_DEMAND_CANNOT = [
+    # The container that runs the DAG cannot start another one like it, or change audio
+    ("OrchestratorRole", "batch:SubmitJob", RUN, {}),
+    ("OrchestratorRole", "batch:SubmitJob", "<OrchestratorQueue.JobQueueArn>", {}),
+    ("OrchestratorRole", "s3:DeleteObject", f"{AUDIO}/input/a talk.wav", {}),
+    ("OrchestratorRole", "s3:PutObject", f"{AUDIO}/output/a talk", {}),
+    ("OrchestratorRole", "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AmazonMWAA"}),
+    ("OrchestratorRole", "kms:Decrypt", "<EncryptionKey.Arn>", {}),
+    ("OrchestratorRole", "iam:PassRole", "*", {}),
+    # The schedule starts nothing else
+    ("OrchestratorScheduleRole", "batch:SubmitJob", "<BatchQueue.JobQueueArn>", {}),
+    ("OrchestratorScheduleRole", "batch:SubmitJob", DEFINITION, {}),
+    ("OrchestratorScheduleRole", "iam:PassRole", "*", {}),
+    ("OrchestratorStartRole", "s3:GetObject", f"{AUDIO}/input/a talk.wav", {}),
+]
+
+
+@pytest.mark.parametrize(("role", "action", "resource", "context"), ON_DEMAND_CAN)
+def test_a_role_can_do_its_work_without_amazon_mwaa(
+    on_demand: Assembly, role: str, action: str, resource: str, context: dict[str, str]
+) -> None:
+    assert allowed(on_demand.statements(role), action, resource, context)
+
+
+@pytest.mark.parametrize(("role", "action", "resource", "context"), ON_DEMAND_CANNOT)
+def test_a_role_cannot_make_requests_that_it_does_not_need_without_amazon_mwaa(
+    on_demand: Assembly, role: str, action: str, resource: str, context: dict[str, str]
+) -> None:
+    assert not allowed(on_demand.statements(role), action, resource, context)
+
+
+def test_the_tasks_have_the_same_permissions_with_and_without_amazon_mwaa(stack: Assembly, on_demand: Assembly) -> None:
+    def tasks(assembly: Assembly, role: str) -> list[dict[str, Any]]:
+        own = ("Key", "PublishMetrics")  # they name the services and namespaces that only Amazon MWAA needs
+        found = assembly.statements(role)
+        first = [statement["Sid"] for statement in found].index("ListAudio")
+        return [statement for statement in found[first:] if statement["Sid"] not in own]
+
+    assert tasks(stack, "AirflowRole") == tasks(on_demand, "OrchestratorRole")
+
+
+def test_uploads_can_start_the_container_and_nothing_else(on_demand_large: Assembly) -> None:
+    [statement] = on_demand_large.statements("StartAfterUploadsRole")
+    definition = f"{ARN}:batch:{HERE}:job-definition/team_c-run"
+    assert statement["Action"] == "batch:SubmitJob"
+    assert statement["Resource"] == ["<OrchestratorQueue.JobQueueArn>", definition, f"{definition}:*"]
+
+
+def test_only_our_rules_may_note_what_did_not_start(on_demand_large: Assembly) -> None:
+    policies = on_demand_large.all("AWS::SQS::QueuePolicy").values()
+    [policy] = [policy for policy in policies if policy["Queues"] == ["<OrchestratorNotStarted>"]]
+    allows = [item for item in policy["PolicyDocument"]["Statement"] if item["Effect"] == "Allow"]
+    assert {item["Condition"]["ArnEquals"]["aws:SourceArn"] for item in allows} == {
+        "<StartAfterUploadsRest.Arn>", "<StartAfterUploadsNoRest.Arn>",
+    }  # fmt: skip
+    assert {item["Action"] for item in allows} == {"sqs:SendMessage"}
+
+
+@pytest.mark.parametrize("deployment", PERMISSIONS)
+def test_a_service_cannot_assume_a_role_for_another_account(deployed: Any, deployment: str) -> None:
+    for role, properties in deployed(deployment).all("AWS::IAM::Role").items():
+        if role != "AirflowCodeRole":  # the CDK's function assumes it
+            for statement in properties["AssumeRolePolicyDocument"]["Statement"]:
+                assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == "<AWS::AccountId>"
+
+
+def test_another_schedule_group_cannot_use_the_schedules_role(on_demand: Assembly) -> None:
+    [statement] = on_demand.all("AWS::IAM::Role")["OrchestratorScheduleRole"]["AssumeRolePolicyDocument"]["Statement"]
+    group = f"{ARN}:scheduler:{HERE}:schedule-group/default"
+    assert statement["Condition"]["StringEquals"]["aws:SourceArn"] == group
 
 
 def test_another_airflow_environment_cannot_assume_this_environments_role(stack: Assembly) -> None:

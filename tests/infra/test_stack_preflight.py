@@ -141,6 +141,34 @@ def test_another_network_of_a_live_stack_is_refused(
     assert scanned() == {"BASIC": []}
 
 
+def test_a_stack_may_change_from_amazon_mwaa_to_on_demand_and_back(stack: Assembly, on_demand: Assembly) -> None:
+    preflight.check_network(stack.template, on_demand.template)
+    preflight.check_network(on_demand.template, stack.template)
+
+
+def test_a_stack_without_amazon_mwaa_may_change_to_private_subnets(
+    on_demand: Assembly, on_demand_large: Assembly
+) -> None:
+    preflight.check_network(on_demand.template, on_demand_large.template)
+    preflight.check_network(on_demand_large.template, on_demand.template)
+
+
+def test_children_with_amazon_mwaa_may_become_public(stack: Assembly, public: Assembly) -> None:
+    preflight.check_network(stack.template, public.template)
+
+
+def test_subnets_whose_addresses_overlap_live_ones_are_refused(closed: Assembly, on_demand: Assembly) -> None:
+    """CloudFormation could not create them before it deletes the others."""
+    with pytest.raises(preflight.CannotDeployError, match="the addresses of the new subnets overlap"):
+        preflight.check_network(closed.template, on_demand.template)
+
+
+@pytest.mark.usefixtures("account")
+def test_the_images_are_scanned_in_their_common_repository(on_demand: Assembly) -> None:
+    preflight.main(on_demand.folder)
+    assert scanned() == {"BASIC": [("SCAN_ON_PUSH", [OURS])]}
+
+
 def test_the_settings_egress_and_vpc_cidr_change_the_subnets(stack: Assembly, closed: Assembly) -> None:
     with pytest.raises(preflight.CannotDeployError, match="egress differs"):
         preflight.check_network(stack.template, closed.template)

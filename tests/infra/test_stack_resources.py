@@ -521,6 +521,7 @@ def test_there_is_an_alarm_for_each_kind_of_failure(stack: Assembly) -> None:
         "ChildrenFailed": (1, at_least, quiet),
         "ManyRejected": (0.1, at_least, quiet),
         "AudioWaits": (48, at_least, quiet),
+        "RunTooLong": (24, at_least, quiet),
         "SchedulerSilent": (1, "LessThanThreshold", "breaching"),
         "NoRun": (1, "LessThanThreshold", "breaching"),
     }

@@ -1,4 +1,4 @@
-"""The whole template as a readable file, so that a review shows every change of the stack.
+"""The whole templates as readable files, so that a review shows every change of the stack.
 
 After an intended change, run `make snapshot`.
 """
@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.infra.stack_template import Assembly, plain, plain_name
 
-SNAPSHOT = Path(__file__).parent / "snapshot.yaml"
+SNAPSHOTS = {"stack": "snapshot.yaml", "on_demand": "snapshot-on-demand.yaml"}
 
 # Hashes of files. They change with every line of code, so the snapshot does not contain them.
 VOLATILE = [(re.compile(r"\b[0-9a-f]{64}\b"), "<hash>"), (re.compile(r"-[0-9a-f]{12}(?=\.(zip|txt))"), "-<hash>")]
@@ -43,8 +44,10 @@ def snapshot(stack: Assembly) -> str:
     return yaml.safe_dump(_readable(page), sort_keys=True, width=120)
 
 
-def test_the_template_equals_the_snapshot(stack: Assembly) -> None:
-    now = snapshot(stack)
+@pytest.mark.parametrize(("deployment", "file"), SNAPSHOTS.items())
+def test_the_template_equals_the_snapshot(request: pytest.FixtureRequest, deployment: str, file: str) -> None:
+    now = snapshot(request.getfixturevalue(deployment))
+    path = Path(__file__).parent / file
     if os.environ.get("UPDATE_SNAPSHOT"):
-        SNAPSHOT.write_text(now)
-    assert now == SNAPSHOT.read_text(), "The stack changed. If the change is intended, run `make snapshot`."
+        path.write_text(now)
+    assert now == path.read_text(), "The stack changed. If the change is intended, run `make snapshot`."

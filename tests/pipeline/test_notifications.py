@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from transcription import configuration, notifications
+from transcription.report import message_of
 
 REPORT: dict[str, Any] = {
     "run_id": "manual__1",
@@ -28,24 +29,24 @@ FAILED = {**REPORT, "totals": {**REPORT["totals"], "files": {**REPORT["totals"][
 
 
 def test_the_message_counts_the_files_and_names_the_report() -> None:
-    subject, text = notifications.message_of(REPORT, "s3://b/runs/r/report.json")
+    subject, text = message_of(REPORT, "s3://b/runs/r/report.json")
     assert subject == "Transcription done: 3 transcribed, 1 rejected"
     assert "1.50 hours of audio on 2 children, about 0.25 US dollars" in text
     assert "s3://b/runs/r/report.json" in text
 
 
 def test_the_message_of_a_failed_run_has_the_failure_and_a_solution() -> None:
-    subject, text = notifications.message_of(FAILED, "s3://b/runs/r/report.json")
+    subject, text = message_of(FAILED, "s3://b/runs/r/report.json")
     assert subject == "Transcription FAILED: 3 transcribed, 1 rejected, 2 missing"
-    assert "clear the run" in text
+    assert "the next run does them" in text
 
 
 def test_the_message_names_replaced_transcripts_and_unplanned_files_with_reasons() -> None:
-    assert "took the place" not in notifications.message_of(REPORT, "")[1]
+    assert "took the place" not in message_of(REPORT, "")[1]
     reason = "The folder s3://b/models/fr/ has 2 models, and must have one: keep one of a.pb, b.pb."
     report = {**REPORT, "left_alone": 7, "unusable_models": [reason]}
     report["totals"] = {**REPORT["totals"], "replaced_transcripts": 2}
-    subject, text = notifications.message_of(report, "")
+    subject, text = message_of(report, "")
     assert subject == "Transcription done: 3 transcribed, 1 rejected"
     assert "2 transcripts replaced an earlier version" in text
     assert "7 objects left alone" in text
@@ -66,7 +67,7 @@ def test_the_figures_and_the_message_reach_cloudwatch_and_sns(aws: Any, configur
     aws.client("sns").subscribe(TopicArn=options.notification_topic_arn, Protocol="sqs", Endpoint=queue_arn)
 
     notifications.put_metrics(options, notifications.metrics_of(REPORT))
-    notifications.notify(options, *notifications.message_of(REPORT, "s3://b/report.json"))
+    notifications.notify(options, *message_of(REPORT, "s3://b/report.json"))
 
     (received,) = aws.client("sqs").receive_message(QueueUrl=queue_arn.rpartition(":")[2])["Messages"]
     assert json.loads(received["Body"])["Subject"] == "Transcription done: 3 transcribed, 1 rejected"

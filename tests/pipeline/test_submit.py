@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from tests.plans import plan_summary, register_job
 from tests.plans import planned as planned_recordings
 from tests.task_context import task_context
-from transcription import batch_jobs
+from transcription import batch_jobs, report
 from transcription.bucket import Bucket
 from transcription.tasks import submit as submit_task
 from transcription.tasks.submit import SubmitOnce
@@ -144,6 +144,24 @@ def test_a_failed_job_is_not_adopted(submit: Any, batch: Any) -> None:
     while batch.describe_jobs(jobs=[first])["jobs"][0]["status"] != "FAILED":
         pass
     assert submit(children=1) != first
+
+
+def test_a_failed_job_of_a_plan_with_its_final_report_is_adopted_and_not_repeated(
+    submit: Any, batch: Any, put: Any, context: dict[str, Any], configured: Any
+) -> None:
+    """`verify` was killed between its report and the deletion of the manifests."""
+    first = submit(children=1)
+    batch.terminate_job(jobId=first, reason="gone")
+    ended(batch, first)
+    key = layout.report_key(context["run_id"], plan_summary(PREFIX)["plan_id"])
+    put(key, report.to_bytes({"final": False}))
+    repeated = submit(children=1)
+    assert repeated != first, "a report that is not final says nothing about the job"
+    batch.terminate_job(jobId=repeated, reason="gone")
+    ended(batch, repeated)
+    put(key, report.to_bytes({"final": True}))
+    assert submit(children=1) in (first, repeated)
+    assert jobs(batch, configured) == []
 
 
 def test_another_runs_job_is_not_touched(submit: Any, batch: Any, configured: Any, context: dict[str, Any]) -> None:

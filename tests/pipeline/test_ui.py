@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import Any
 
 import boto3
 import pytest
+from runs_on_mwaa import MwaaRun
+from start_run import newest_report
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOME = PROJECT / ".local" / "tests-ui"
@@ -169,6 +172,52 @@ def test_a_run_triggered_through_the_uis_api_has_its_params(running: Running) ->
     wait_for(lambda: running.trigger({"output_formats": ["srt"], "again": True}))
     wait_for(lambda: any(key.endswith("report.json") for key in running.keys("runs/manual")))
     assert running.keys("output/") == ["output/at once", "output/at once.srt"]
+
+
+class MwaaApi:
+    """Amazon MWAA's InvokeRestApi, which passes a request on to Airflow's REST API. Here it is this Airflow's.
+
+    https://docs.aws.amazon.com/mwaa/latest/API/API_InvokeRestApi.html
+    """
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def invoke_rest_api(
+        self, *, Name: str, Path: str, Method: str, Body: Any = None, QueryParameters: Any = None
+    ) -> Any:
+        assert Name == "transcription"
+        assert Method == ("GET" if Body is None else "POST")
+        query = f"?{urllib.parse.urlencode(QueryParameters)}" if QueryParameters else ""
+        for _ in range(DEADLINE):
+            try:
+                return {"RestApiResponse": self._running.request_json(f"/api/v2{Path}{query}", Body)}
+            except urllib.error.HTTPError as error:
+                if error.code != 500:  # SQLite is locked
+                    raise
+                time.sleep(1)
+        raise AssertionError("SQLite stays locked")
+
+
+def test_make_run_starts_and_follows_a_run_on_amazon_mwaa(running: Running) -> None:
+    wait_for(running.is_idle)
+    running.s3.upload_file(str(RECORDING), running.bucket, "input/mwaa/a.wav")
+    said: list[str] = []
+    outputs = {"AirflowEnvironmentName": "transcription", "AirflowUrl": running.url}
+    run = MwaaRun(lambda _: MwaaApi(running), outputs, said.append, poll_seconds=1)
+    run_id = run.start({"prefix": "mwaa/", "output_formats": ["vtt"]})
+    assert run.follow() is True
+    assert running.keys("output/mwaa/") == ["output/mwaa/a", "output/mwaa/a.vtt"]
+    for text in ("1 recording with about", "Submitted the Batch job", "Report: s3://"):
+        assert any(text in message for message in said), said
+    assert len(said) == len(set(said)), "no message comes twice"
+    found = newest_report(running.s3, running.bucket, run_id)
+    assert found is not None
+    assert found[0]["totals"]["files"]["transcribed"] == 1
+    dry = MwaaRun(lambda _: MwaaApi(running), outputs, said.append, poll_seconds=1)
+    dry.start({"prefix": "mwaa/", "again": True, "dry_run": True})
+    assert dry.follow() is True
+    assert any("A dry run, which submits nothing. 1 recording" in message for message in said)
 
 
 def test_the_form_rejects_params_out_of_range(running: Running) -> None:

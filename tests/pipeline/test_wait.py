@@ -222,6 +222,26 @@ def test_the_sensor_waits_in_the_triggerer_from_the_start(configured: Any) -> No
     assert deferred.value.trigger.job_id == "a-job"
 
 
+def test_the_deadline_counts_from_the_jobs_submission_however_often_the_task_starts(
+    submit: Any, aws: Any, configured: Any
+) -> None:
+    job_id = submit("true")
+    deadlines = set()
+    for _ in range(2):
+        with pytest.raises(TaskDeferred) as deferred:
+            ArrayJobSensor(task_id="wait", plan=PLAN, job_id=job_id).execute({})  # type: ignore[typeddict-item]
+        deadlines.add(deferred.value.trigger.deadline)  # type: ignore[attr-defined]
+    [deadline] = deadlines
+    submitted = aws.client("batch").describe_jobs(jobs=[job_id])["jobs"][0]["createdAt"] / 1000
+    assert datetime.fromisoformat(deadline).timestamp() == pytest.approx(submitted + 48 * 3600)
+
+
+def test_a_look_publishes_for_how_long_the_job_has_been_at_work(submit: Any, aws: Any) -> None:
+    event_of(trigger(submit("sleep 0.5")))
+    metrics = aws.client("cloudwatch").list_metrics(Namespace="Transcription")["Metrics"]
+    assert "RunHours" in {metric["MetricName"] for metric in metrics}
+
+
 def test_a_failed_child_is_named_with_reason_exit_code_and_log_stream(
     submit: Any, configured: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,13 +11,13 @@ from airflow.providers.amazon.aws.operators.batch import BatchOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import batch_jobs, claims, configuration
+from transcription import batch_jobs, claims, configuration, report
 from transcription.bucket import Bucket
 from transcription.errors import PlanMissing, PlanOvertaken
 from transcription.plan_summary import PlanSummary
 from transcription.tasks.no_retry import no_retry
 from transcription.wording import counted
-from transcription_contract import deployment
+from transcription_contract import deployment, layout
 
 _STORE_KEY = "batch_job"
 
@@ -76,7 +76,8 @@ class SubmitOnce(BatchOperator):
         }
         if plan.children > 1:  # an array has two children at least
             self.array_properties = {"size": plan.children}
-        self.job_id = self._existing_job(context)
+        bucket = Bucket(settings.bucket)
+        self.job_id = self._existing_job(context, bucket, plan)
         if self.job_id:
             self.log.info("The plan already has the Batch job %s: adopting it.", self.job_id)
             hook = self.hook
@@ -88,14 +89,17 @@ class SubmitOnce(BatchOperator):
                 job_id=self.job_id,
             )
         else:
-            self._check_claims(Bucket(settings.bucket), plan, context)
+            self._check_claims(bucket, plan, context)
             super().execute(context)
             self.log.info("Submitted the Batch job %s with %s.", self.job_id, counted(plan.children, "child"))
         context["task_state_store"].set(_STORE_KEY, {"name": self.job_name, "id": self.job_id})
         return str(self.job_id)
 
-    def _existing_job(self, context: Context) -> str | None:
-        """Id of the plan's job that is live or has succeeded. Stops live jobs of the run's other plans."""
+    def _existing_job(self, context: Context, bucket: Bucket, plan: PlanSummary) -> str | None:
+        """Id of the plan's job that is live or has succeeded. Stops live jobs of the run's other plans.
+
+        A job that failed counts, too, if `verify` has accounted for the plan and was then killed: its report stands.
+        """
         client = boto3.client("batch")
         stored = context["task_state_store"].get(_STORE_KEY)
         if isinstance(stored, dict) and stored.get("name") == self.job_name:
@@ -109,6 +113,8 @@ class SubmitOnce(BatchOperator):
             elif job["status"] in batch_jobs.ACTIVE:
                 self.log.warning("Stopping job %s of this run: another one takes its place.", job["jobId"])
                 client.terminate_job(jobId=job["jobId"], reason="Another job of the run takes its place.")
+        if adopted is None and _is_accounted_for(bucket, context["run_id"], plan):
+            return batch_jobs.job_of_plan(client, self.job_queue, context["run_id"], plan.plan_id)
         return adopted
 
     def _check_claims(self, bucket: Bucket, plan: PlanSummary, context: Context) -> None:
@@ -147,3 +153,9 @@ class SubmitOnce(BatchOperator):
             boto3.client("batch").terminate_job(
                 jobId=self.job_id, reason="A user stopped the task `submit` in Airflow."
             )
+
+
+def _is_accounted_for(bucket: Bucket, run_id: str, plan: PlanSummary) -> bool:
+    """Whether the plan has its final report, and still its manifests, which `verify` deletes last."""
+    found = report.read(bucket.read(layout.report_key(run_id, plan.plan_id)))
+    return bool(found and found["final"]) and any(bucket.listing(plan.manifest_prefix))

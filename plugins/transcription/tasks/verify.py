@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import Asset
 
-from transcription import configuration, notifications, plan_account
+from transcription import configuration, notifications, plan_account, report
 from transcription.bucket import Bucket
 from transcription.configuration import Configuration
 from transcription.errors import FilesMissing
@@ -65,7 +65,7 @@ def _announce(settings: Configuration, found: Mapping[str, Any], report_uri: str
     if not again:
         notifications.put_metrics(settings, notifications.metrics_of(found))
         notifications.put_event(settings, found, report_uri)
-        notifications.notify(settings, *notifications.message_of(found, report_uri))
+        notifications.notify(settings, *report.message_of(found, report_uri))
 
 
 def _fail_if_missing(found: Mapping[str, Any]) -> None:

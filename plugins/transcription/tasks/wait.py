@@ -13,13 +13,13 @@ from airflow.sdk import BaseSensorOperator, Context
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from transcription import batch_jobs, configuration, planning, progress
+from transcription import batch_jobs, configuration, notifications, planning, progress
 from transcription.bucket import Bucket
 from transcription.errors import JobFailed, ManifestUnreadable, PlanMissing
 from transcription.plan_summary import PlanSummary
 from transcription.progress import Done
 from transcription.tasks.no_retry import no_retry
-from transcription_contract import layout
+from transcription_contract import deployment, layout
 
 _FAILED_LOOKS = 20  # so many in a row, and waiting gives up; the job itself goes on
 _NAMED_CHILDREN = 50
@@ -44,7 +44,7 @@ class ArrayJobSensor(BaseSensorOperator):
 
     @no_retry
     def execute(self, context: Context) -> None:
-        """Defer to the triggerer."""
+        """Defer to the triggerer. The deadline counts from the job's submission, however often the task starts."""
         plan = PlanSummary.of_xcom(self.plan, "wait")
         if not self.job_id:
             raise PlanMissing(
@@ -53,6 +53,8 @@ class ArrayJobSensor(BaseSensorOperator):
                 "(`airflow dags list-runs transcription` lists them)."
             )
         settings = configuration.load()
+        job = batch_jobs.describe(BatchClientHook(aws_conn_id=None).client, self.job_id)
+        since = batch_jobs.submitted(job) if job else datetime.now(UTC)
         self.defer(
             trigger=ArrayJobTrigger(
                 job_id=self.job_id,
@@ -60,7 +62,7 @@ class ArrayJobSensor(BaseSensorOperator):
                 manifest_prefix=plan.manifest_prefix,
                 files=plan.files,
                 poll_seconds=settings.poll_seconds,
-                deadline=(datetime.now(UTC) + timedelta(hours=settings.deadline_hours)).isoformat(),
+                deadline=(since + timedelta(hours=settings.deadline_hours)).isoformat(),
             ),
             method_name="execute_complete",
         )
@@ -195,6 +197,7 @@ class _ProgressLog:
             return
         self._children, self._logged = children, monotonic()
         self._log.info("%s%s", children, await asyncio.to_thread(self._done))
+        await asyncio.to_thread(_publish_hours, job)
 
     def _done(self) -> str:
         try:
@@ -205,6 +208,12 @@ class _ProgressLog:
             return ""
         self._first = self._first or done
         return f"; {progress.done_line(self._first, done)}"
+
+
+def _publish_hours(job: dict[str, Any]) -> None:
+    """Publish for how long the job has been at work, for an alarm."""
+    hours = (datetime.now(UTC) - batch_jobs.submitted(job)).total_seconds() / 3600
+    notifications.put_metrics(configuration.load(), {deployment.METRIC_RUN_HOURS: hours})
 
 
 class Count:
