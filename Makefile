@@ -113,7 +113,7 @@ endef
 ## Run the pipeline
 
 # A local Batch container runs as a process, or with `make demo DOCKER=tag` as a container of that image.
-LOCAL = $(AIRFLOW) -m local_aws --assembly $(LOCAL_ASSEMBLY) $(if $(DOCKER),--docker "$(DOCKER)")
+LOCAL = $(AIRFLOW) -m local_aws --assembly $(if $(CLOUD),$(ASSEMBLY),$(LOCAL_ASSEMBLY)) $(if $(DOCKER),--docker "$(DOCKER)")
 SOURCES := $(shell find dags plugins worker_image orchestrator_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
 
 # ON_DEMAND=1 selects the deployment without Amazon MWAA.

@@ -318,7 +318,12 @@ def test_a_failure_of_s3_is_not_a_fault_of_the_model_and_causes_a_retry(check: M
 def test_the_deployed_job_definition_lists_the_built_in_models(configured: Any) -> None:
     found = model_check.image_of(boto3.client("batch"), configured.airflow_options["transcription.job_definition"])
     assert found.built_in.keys() == {"asterisk-en", "asterisk-en-pbmm", "whisper-tiny.en"}
-    assert {engine.name for engine in found.engines} == {"deepspeech", "deepspeech-tflite", "deepspeech-batched", "whisper"}
+    assert {engine.name for engine in found.engines} == {
+        "deepspeech",
+        "deepspeech-tflite",
+        "deepspeech-batched",
+        "whisper",
+    }
     assert (found.model, found.default) == ("asterisk-en", IMAGE_MODEL)
 
 
