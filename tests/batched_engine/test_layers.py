@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import pytest
 
 from deepspeech_batched import acoustics, graph
-from deepspeech_batched.acoustics import Acoustics, products_are_exact
+from deepspeech_batched.acoustics import Acoustics, Session, products_are_exact
 from deepspeech_batched.features import Features
 from deepspeech_batched.model import AcousticModel
 from tests.batched_engine.conftest import Reference
@@ -22,9 +21,8 @@ Floats = npt.NDArray[np.float32]
 def computed(build: Callable[[graph.Graph], str], values: Floats) -> Floats:
     """What a graph of one input makes of the values."""
     made = graph.Graph(unsigned_weights=False)
-    model = made.model({"x": values.shape[1]}, {"y": (build(made), values.shape[1])})
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    [found] = session.run(None, {"x": values})
+    built = made.build({"x": values.shape[1]}, {"y": (build(made), values.shape[1])})
+    [found] = Session(built).run(x=values)
     return found
 
 

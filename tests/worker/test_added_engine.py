@@ -166,6 +166,21 @@ def test_an_engine_gets_as_many_pieces_at_once_as_it_wants(tmp_path: Path) -> No
     assert max(calls) <= 4
 
 
+def test_an_engine_that_takes_many_pieces_gets_them_from_as_many_short_recordings(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    program = FRAGILE.replace('"pieces": 4', '"pieces": 40').replace(
+        "        once =", "        time.sleep(3)\n        once ="
+    )
+    folder = added(tmp_path, "many", program.replace("import os, sys", "import os, sys, time"))
+    bucket.plan(*(bucket.put(f"{number}.wav", wav(piece(7))) for number in range(50)))
+    run = bucket.run(ENGINES_DIR=str(folder), SCORER="none")
+    assert run.code == 0, run
+    calls = list(map(int, (folder / "many" / "calls").read_text().split()))
+    assert sum(calls) == 50
+    assert max(calls) > 16
+
+
 @pytest.mark.parametrize(
     "answer",
     ['{"recognitions": [], "compute_seconds": 0}', '{"recognitions": [[{"words": 5}]], "compute_seconds": 0}', "[]"],

@@ -1,8 +1,8 @@
 """The steps of one Batch child: fetch recordings ahead, send them through the engines, deliver the results.
 
 Every queue between these steps is bounded, so memory and scratch space do not depend on the manifest. At most
-AHEAD_FILES + DELIVERIES recordings are in progress. Those that are not yet with the engines hold at most AHEAD_BYTES,
-or one larger file.
+AHEAD_FILES + DELIVERIES recordings are in progress, or more for engines that work on many at once. Those that are not
+yet with the engines hold at most AHEAD_BYTES, or one larger file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .storage import Bucket, scratch_space
 AHEAD_FILES = 16  # downloaded recordings that wait for the engines
 AHEAD_BYTES = 128 << 20  # their total size; one larger file is allowed
 MEMORY_BYTES = 8 << 20  # a larger file is downloaded to scratch space
-DELIVERIES = 16  # recordings whose results are being written
+DELIVERIES = 16  # recordings whose results are awaited or written, unless the engines take more pieces at once
 PROGRESS_SECONDS = 60.0  # between two log lines about one long recording
 GRACE_SECONDS = 10.0  # for deliveries after SIGTERM; Batch kills the container after 120 s
 
@@ -89,7 +89,9 @@ class Pipeline:
         self._separate = separate
         self._scratch = scratch
         self._pieces = threading.Semaphore(2 * at_once + 2)  # in the engines or next in their queue
-        self._deliveries = threading.Semaphore(DELIVERIES)
+        # A recording waits for its pieces here, so an engine that takes many pieces at once needs many recordings.
+        self._delivering = max(DELIVERIES, at_once)
+        self._deliveries = threading.Semaphore(self._delivering)
 
     def transcribe(self, recordings: Iterable[Recording], total: int) -> ExitCode:
         """Transcribe all recordings in order and return the exit code.
@@ -100,7 +102,7 @@ class Pipeline:
         """
         account = Account(total)
         fetchers = ThreadPoolExecutor(AHEAD_FILES, "fetch")
-        deliverers = ThreadPoolExecutor(DELIVERIES, "deliver")
+        deliverers = ThreadPoolExecutor(self._delivering, "deliver")
         deliveries: list[Future[None]] = []
         try:
             for recording, fetching in self._fetch_ahead(fetchers, recordings):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from . import graph
@@ -30,30 +32,43 @@ class Acoustics:
                 file=sys.stderr,
             )
         self._before, self._step, self._after = (
-            _session(build, model, unsigned) for build in (graph.before, graph.step, graph.after)
+            Session(build(model, unsigned)) for build in (graph.before, graph.step, graph.after)
         )
 
     def before(self, inputs: Floats) -> Floats:
         """Layers 1 to 3 for frames in context: shape (frames, inputs) becomes (frames, units)."""
-        return self._before.run(None, {"x": inputs})[0]
+        return self._before.run(x=inputs)[0]
 
     def step(self, inputs: Floats, output: Floats, cell: Floats) -> tuple[Floats, Floats]:
         """One step of the LSTM for each row: the new output and cell. All have the shape (rows, units)."""
-        new_output, new_cell = self._step.run(None, {"x": inputs, "h": output, "c": cell})
+        new_output, new_cell = self._step.run(x=inputs, h=output, c=cell)
         return new_output, new_cell
 
     def after(self, outputs: Floats) -> Floats:
         """Layers 5, 6 and softmax: shape (frames, units) becomes (frames, letters)."""
-        return self._after.run(None, {"h": outputs})[0]
+        return self._after.run(h=outputs)[0]
 
 
-def _session(build: graph.Builder, model: AcousticModel, unsigned_weights: bool) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # No more than the basic optimisations: the next level has MatMulIntegerToFloatFusion, whose results differ.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    content = build(model, unsigned_weights).SerializeToString()
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+class Session:
+    """A graph that onnxruntime runs on one thread."""
+
+    def __init__(self, built: graph.BuiltGraph) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        # No more than the basic optimisations: the next level has MatMulIntegerToFloatFusion, whose results differ.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        # The runtime uses these values where they are, so they must live as long as the session.
+        self._weights = [
+            (name, onnxruntime.OrtValue.ortvalue_from_numpy(values)) for name, values in built.weights.items()
+        ]
+        for name, value in self._weights:
+            options.add_initializer(name, value)
+        content = built.model.SerializeToString()
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def run(self, **inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """The graph's outputs."""
+        return self._session.run(None, inputs)
 
 
 def products_are_exact(unsigned_weights: bool) -> bool:
@@ -66,7 +81,6 @@ def products_are_exact(unsigned_weights: bool) -> bool:
     rows[:2] = [[127], [-127]]
     built = graph.Graph(unsigned_weights)
     layer = Dense(weights, np.zeros(40, np.float32), scale=1.0)
-    model = built.model({"x": 96}, {"y": (built.dense("x", layer), 40)})
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    [found] = session.run(None, {"x": rows})
+    finished = built.build({"x": 96}, {"y": (built.dense("x", layer), 40)})
+    [found] = Session(finished).run(x=rows)
     return bool(np.array_equal(found, rows.astype(np.int64) @ weights.astype(np.int64)))

@@ -7,6 +7,7 @@ row. Every row is computed on its own, so its result does not depend on the othe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 MIDDLE = 128
 """What stands for zero where signed numbers are stored as unsigned ones."""
 UNITS_PER_BLOCK = 512
+"""A block's numbers of all rows stay in the CPU's cache from one operation to the next."""
 
 # Eigen's approximations, as (numerator's, denominator's) coefficients of x**2, the highest power first. The numerator
 # is then multiplied by x. Outside ± the limit the input is cut to the limit.
@@ -57,6 +59,15 @@ TANH = (
 TANH_IS_X_BELOW = 0.0004
 
 
+@dataclass(frozen=True)
+class BuiltGraph:
+    """A finished graph."""
+
+    model: ModelProto
+    weights: dict[str, npt.NDArray[Any]]
+    """Its large constants. They are not in `model`, so that there are no copies of them."""
+
+
 class Graph:
     """A graph in the making. Its methods add an operation and return the name of what that makes."""
 
@@ -64,6 +75,7 @@ class Graph:
         self._unsigned_weights = unsigned_weights
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
+        self._weights: dict[str, npt.NDArray[Any]] = {}
 
     def add(self, operation: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Add an operation. Return its output's name, or a list of names if it has several."""
@@ -77,6 +89,16 @@ class Graph:
         name = f"{array.dtype}_{array.item()!r}" if array.ndim == 0 else f"constant_{len(self._constants)}"
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def weights(self, values: npt.NDArray[Any]) -> str:
+        """Add a large constant."""
+        name = f"weights_{len(self._weights)}"
+        self._weights[name] = np.require(values, requirements=["C", "ALIGNED"])
+        kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+        declared = TensorProto(name=name, data_type=kind, dims=values.shape, data_location=TensorProto.EXTERNAL)
+        declared.external_data.add(key="location", value="memory")
+        self._constants[name] = declared
         return name
 
     def number(self, operation: str, value: str, number: float) -> str:
@@ -121,7 +143,7 @@ class Graph:
     def dense(self, value: str, layer: Dense, positive: bool = False) -> str:
         """A layer. `positive`: no input is below zero."""
         if layer.scale is None:
-            product = self.add("MatMul", value, self.constant(layer.weights))
+            product = self.add("MatMul", value, self.weights(layer.weights))
         else:
             product = self._quantised_product(value, layer.weights, layer.scale, positive)
         result = self.add("Add", product, self.constant(layer.bias))
@@ -150,11 +172,11 @@ class Graph:
 
     def _integer_product(self, integers: str, zero: str, weights: npt.NDArray[np.int8]) -> str:
         if not self._unsigned_weights:
-            return str(self.add("MatMulInteger", integers, self.constant(weights, np.int8), zero))
-        moved = self.constant(weights.view(np.uint8) ^ np.uint8(MIDDLE), np.uint8)
+            return str(self.add("MatMulInteger", integers, self.weights(weights), zero))
+        moved = self.weights(weights.view(np.uint8) ^ np.uint8(MIDDLE))
         return str(self.add("MatMulInteger", integers, moved, zero, self.constant(MIDDLE, np.uint8)))
 
-    def model(self, inputs: dict[str, int], outputs: dict[str, tuple[str, int]]) -> ModelProto:
+    def build(self, inputs: dict[str, int], outputs: dict[str, tuple[str, int]]) -> BuiltGraph:
         """The finished graph.
 
         Args:
@@ -170,65 +192,52 @@ class Graph:
             [_rows(name, columns) for name, (_, columns) in outputs.items()],
             list(self._constants.values()),
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        return BuiltGraph(model, self._weights)
 
 
 def _rows(name: str, columns: int) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", columns])
 
 
-def before(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
+def before(model: AcousticModel, unsigned_weights: bool) -> BuiltGraph:
     """Layers 1 to 3: `x` of shape (frames, inputs) becomes `y` of shape (frames, units)."""
     graph = Graph(unsigned_weights)
     first, second, third = model.before
     value = graph.dense(graph.dense(graph.dense("x", first), second, positive=True), third, positive=True)
-    return graph.model({"x": first.inputs}, {"y": (value, third.outputs)})
+    return graph.build({"x": first.inputs}, {"y": (value, third.outputs)})
 
 
-def step(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
+def step(model: AcousticModel, unsigned_weights: bool) -> BuiltGraph:
     """One step of the LSTM. `x`, `h` (last output) and `c` (cell) of shape (rows, units) become `new_h`, `new_c`."""
     graph = Graph(unsigned_weights)
-    blocks = _blocks(model.units)
-    gates = graph.dense(graph.joined(["x", "h"]), by_block(model.lstm, blocks))
-    sizes = [len(block) for block in blocks]
-    of_blocks = zip(graph.split(gates, *(4 * size for size in sizes)), graph.split("c", *sizes), sizes)
-    results, cells = zip(*(_cell(graph, part, old, size) for part, old, size in of_blocks))
+    gates = graph.dense(graph.joined(["x", "h"]), model.lstm)
+    sizes = [min(UNITS_PER_BLOCK, model.units - start) for start in range(0, model.units, UNITS_PER_BLOCK)]
+    # The blocks of the gates input, candidate, forget, output, and of the cell.
+    parts = graph.split(gates, *4 * sizes)
+    by_gate = [parts[gate * len(sizes) : (gate + 1) * len(sizes)] for gate in range(4)]
+    blocks = zip(*by_gate, graph.split("c", *sizes), sizes)
+    results, cells = zip(*(_cell(graph, *block) for block in blocks))
     outputs = {"new_h": graph.joined(results), "new_c": graph.joined(cells)}
     columns = dict.fromkeys("xhc", model.units)
-    return graph.model(columns, {name: (value, model.units) for name, value in outputs.items()})
+    return graph.build(columns, {name: (value, model.units) for name, value in outputs.items()})
 
 
-def _cell(graph: Graph, gates: str, cell: str, units: int) -> tuple[str, str]:
-    """The new output and cell of some units. The gates are input, forget, output, candidate."""
-    logistic, candidate = graph.split(gates, 3 * units, units)
-    admit, forget, output = graph.split(graph.logistic(logistic), *3 * [units])
+def _cell(graph: Graph, admit: str, candidate: str, forget: str, output: str, cell: str, units: int) -> tuple[str, str]:
+    """The new output and cell of a block of units. The three gates with the same function are computed together."""
+    admit, forget, output = graph.split(graph.logistic(graph.joined([admit, forget, output])), *3 * [units])
     kept = graph.add("Mul", forget, cell)
     new_cell = graph.add("Add", kept, graph.add("Mul", admit, graph.tanh(candidate)))
     return graph.add("Mul", output, graph.tanh(new_cell)), new_cell
 
 
-def _blocks(units: int) -> list[range]:
-    """The units in blocks. A block's numbers of all rows stay in the CPU's cache from one operation to the next."""
-    return [range(start, min(start + UNITS_PER_BLOCK, units)) for start in range(0, units, UNITS_PER_BLOCK)]
-
-
-def by_block(lstm: Dense, blocks: Sequence[range]) -> Dense:
-    """The LSTM's layer with its outputs in another order: by block, and in a block by gate.
-
-    The gates in the file are input, candidate, forget, output. Here the three with the same function are side by side.
-    """
-    units = lstm.outputs // 4
-    order = [gate * units + unit for block in blocks for gate in (0, 2, 3, 1) for unit in block]
-    return Dense(lstm.weights[:, order], lstm.bias[order], lstm.scale)
-
-
-def after(model: AcousticModel, unsigned_weights: bool) -> ModelProto:
+def after(model: AcousticModel, unsigned_weights: bool) -> BuiltGraph:
     """Layers 5 and 6: `h` of shape (frames, units) becomes `probabilities` of shape (frames, letters)."""
     graph = Graph(unsigned_weights)
     fifth, sixth = model.after
     logits = graph.dense(graph.dense("h", fifth), sixth, positive=True)
     probabilities = graph.add("Softmax", logits, axis=-1)
-    return graph.model({"h": fifth.inputs}, {"probabilities": (probabilities, sixth.outputs)})
+    return graph.build({"h": fifth.inputs}, {"probabilities": (probabilities, sixth.outputs)})
 
 
-Builder = Callable[[AcousticModel, bool], ModelProto]
+Builder = Callable[[AcousticModel, bool], BuiltGraph]

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import tflite
 from flatbuffers import flexbuffers
 
-from .model import AcousticModel, Dense, FeatureSettings, Floats, ModelFileError, check_version
+from .model import AcousticModel, Dense, FeatureSettings, ModelFileError, check_version
+
+STRIPE = 64
 
 # A layer's outputs are found by going back from the model's output along these inputs.
 _FOLLOWED_INPUT = {
@@ -148,12 +150,17 @@ def _dense(file: _File, operator: Any, ceiling: float | None) -> Dense:
     if rectified != (ceiling is not None) or options.AsymmetricQuantizeInputs():
         raise ModelFileError("its layers have other options than those of a DeepSpeech 0.9 model")
     weights, bias = operator.Inputs(1), operator.Inputs(2)
-    transposed = np.ascontiguousarray(file.values(weights).T)
-    return Dense(transposed, _finite(file.values(bias)), file.scale(weights), ceiling)
+    return Dense(
+        _transposed(file.values(weights)), np.array(file.values(bias), np.float32), file.scale(weights), ceiling
+    )
 
 
-def _finite(values: npt.NDArray[Any]) -> Floats:
-    return np.array(values, np.float32)
+def _transposed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A matrix's transpose, copied in stripes: numpy's own copy of a large one is slow."""
+    result = np.empty(values.shape[::-1], values.dtype)
+    for start in range(0, len(values), STRIPE):
+        result[:, start : start + STRIPE] = values[start : start + STRIPE].T
+    return result
 
 
 def _features(file: _File) -> FeatureSettings:
