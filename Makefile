@@ -124,8 +124,8 @@ ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
 LOCAL_ASSEMBLY := $(if $(SETTINGS),$(ASSEMBLY),build/local)
 
 .PHONY: demo
-demo: setup $(LOCAL_ASSEMBLY)/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder MODEL=whisper-tiny.en (ON_DEMAND=1)
-	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)")
+demo: setup $(LOCAL_ASSEMBLY)/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder MODEL=whisper-tiny.en ENGINE=deepspeech-batched (ON_DEMAND=1)
+	@$(LOCAL) demo $(if $(AUDIO),--audio "$(AUDIO)") $(if $(OUT),--out "$(OUT)") $(if $(MODEL),--model "$(MODEL)") $(if $(SCORER),--scorer "$(SCORER)") $(if $(ENGINE),--engine "$(ENGINE)")
 
 .PHONY: build/worker_image
 build/worker_image: .venv/infra/lock

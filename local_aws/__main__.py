@@ -32,6 +32,7 @@ def main() -> int:
                 out=arguments.out,
                 model=arguments.model,
                 scorer=arguments.scorer,
+                engine=arguments.engine,
                 cloud_assembly=arguments.assembly,
             ),
             runtime,
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--audio", type=_existing, default=PROJECT / "tests" / "recordings", help="folder or file")
     demo.add_argument("--out", type=Path, help="folder for a copy of the files under output/")
     demo.add_argument("--model", type=_model, help="a built-in name, or a model's file or folder")
+    demo.add_argument("--engine", help="the engine that runs the model, if several can")
     demo.add_argument("--scorer", type=_existing, help="the model's scorer")
     ui = commands.add_parser("airflow", help="keep the local AWS and Airflow's UI running")
     ui.add_argument(

@@ -35,6 +35,7 @@ class Request:
     model: str | None
     """A built-in name, or the path of a file or folder."""
     scorer: Path | None
+    engine: str | None
     cloud_assembly: Path
 
 
@@ -128,7 +129,7 @@ def _upload(aws: server.LocalAws, bucket: str, recordings: Mapping[str, Path]) -
 def _upload_model(aws: server.LocalAws, bucket: str, request: Request) -> dict[str, str]:
     """Upload the model and the scorer of the request. Return the params that name them."""
     s3 = aws.client("s3")
-    params = {}
+    params = {"engine": request.engine} if request.engine else {}
     for kind, name in (("model", request.model), ("scorer", request.scorer)):
         if name is None:
             continue
@@ -275,6 +276,8 @@ def _print_table(
         print(f"{name:<{width}}  {figures}  {first}")
         for line in rest:
             print(f"{'':<{width + 22}}{line}")
+    for made_by in report["totals"]["made_by"]:
+        print(f"\nTranscribed by {made_by['engine']}, model {made_by['model']}: {made_by['files']} recordings.")
     totals = ", ".join(f"{count} {state}" for state, count in report["totals"]["files"].items() if count)
     print(f"\n{totals}; {report['totals']['audio_hours'] * 3600:.0f} seconds of audio, {report['children']} children.")
 
