@@ -102,6 +102,8 @@ def test_the_gates_follow_their_functions_and_stay_in_their_range() -> None:
     tanh = computed(lambda made: made.tanh("x"), values)
     np.testing.assert_allclose(logistic, 1 / (1 + np.exp(-values.astype(np.float64))), atol=3e-7)
     np.testing.assert_allclose(tanh, np.tanh(values.astype(np.float64)), atol=5e-7)
+    small = values[values < graph.LOGISTIC_IS_EXP_BELOW]
+    np.testing.assert_allclose(logistic[values < graph.LOGISTIC_IS_EXP_BELOW], np.exp(small), rtol=1e-6)
     assert logistic.min() >= 0
     assert logistic.max() <= 1
     assert np.abs(tanh).max() <= 1
