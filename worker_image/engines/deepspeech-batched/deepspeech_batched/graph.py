@@ -28,8 +28,8 @@ UNITS_PER_BLOCK = 512
 """A block's numbers of all rows stay in the CPU's cache from one operation to the next."""
 
 # Eigen's approximations, as (numerator's, denominator's) coefficients of x**2, the highest power first. The numerator
-# is then multiplied by x. Above the limit the input is cut to the limit; below -9 the logistic function is e**x, because
-# the quotient would lose digits there, and tanh cuts it at the negative limit.
+# is then multiplied by x. Above the limit the input is cut to the limit. Below -9 the logistic function is e**x,
+# because the quotient loses digits there; tanh is cut at its negative limit.
 # https://gitlab.com/libeigen/eigen/-/blob/386d809b/Eigen/src/Core/functors/UnaryFunctors.h (logistic)
 # https://gitlab.com/libeigen/eigen/-/blob/386d809b/Eigen/src/Core/MathFunctionsImpl.h (tanh)
 LOGISTIC_LIMIT = 16.619047164916992188
