@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from deepspeech_batched import acoustics, graph
-from deepspeech_batched.acoustics import Acoustics, Session, products_are_exact
+from deepspeech_batched.acoustics import Acoustics, InexactProducts, Session, products_are_exact
 from deepspeech_batched.features import Features
 from deepspeech_batched.model import AcousticModel
 from tests.batched_engine.conftest import Reference
@@ -148,3 +148,12 @@ def test_a_cpu_whose_products_saturate_is_noticed_and_one_line_says_so(
     Acoustics(tflite)
     [line] = capfd.readouterr().err.splitlines()
     assert "no VNNI" in line
+
+
+def test_a_cpu_on_which_all_products_are_wrong_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tflite: AcousticModel, pbmm: AcousticModel
+) -> None:
+    monkeypatch.setattr(acoustics, "products_are_exact", lambda unsigned_weights: False)
+    with pytest.raises(InexactProducts):
+        Acoustics(tflite)
+    Acoustics(pbmm)
