@@ -72,7 +72,7 @@ def test_the_whole_model_gives_tensorflow_lites_probabilities(
     tflite: AcousticModel, reference: Reference, speech: npt.NDArray[np.int16]
 ) -> None:
     features = Features(tflite.features)
-    inputs = features.in_context(features.coefficients(speech))[: len(speech) // 320 // 16 * 16]
+    inputs = features.in_context(features.coefficients(speech))[: len(speech) // 320 // 16 * 16].reshape(-1, 494)
     runs = Acoustics(tflite)
     cell = output = np.zeros((1, tflite.units), np.float32)
     state = {"previous_state_c": cell, "previous_state_h": output}
