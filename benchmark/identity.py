@@ -72,7 +72,7 @@ def comparisons() -> Iterator[Comparison]:
     small, small_pbmm = (ways.SMALL / f"asterisk-en.{kind}" for kind in ("tflite", "pbmm"))
     tflite, tensorflow = "deepspeech-tflite", "deepspeech"
     yield Comparison("256 units, `.tflite`, scorer", tflite, Model(small, scorer), 1)
-    yield Comparison("2,048 units, `.tflite`, large scorer", tflite, Model(full_size, large), 4)
+    yield Comparison("2,048 units, `.tflite`, large scorer", tflite, Model(full_size, large), 8)
     yield Comparison("256 units, `.pbmm`, scorer", tensorflow, Model(small_pbmm, scorer), 8)
     yield Comparison("256 units, `.tflite`", tflite, Model(small), 8)
     yield Comparison("2,048 units, `.pbmm`, large scorer", tensorflow, Model(full_size_pbmm, large), 24)

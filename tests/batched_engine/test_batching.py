@@ -25,7 +25,8 @@ def pieces(lengths: tuple[int, ...] = LENGTHS) -> list[Audio]:
 def step_by_step(model: AcousticModel, runs: Acoustics, piece: Audio) -> Floats:
     """One piece, frame by frame, with the state handed over."""
     features = Features(model.features)
-    hidden = runs.before(features.in_context(features.coefficients(piece)))
+    inputs = features.in_context(features.coefficients(piece))
+    hidden = runs.before(inputs.reshape(len(inputs), -1))
     output = cell = np.zeros((1, model.units), np.float32)
     outputs = []
     for frame in hidden:

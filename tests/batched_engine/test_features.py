@@ -58,7 +58,8 @@ def test_features_of_extreme_sounds_equal_tensorflows(
 def test_a_frame_in_context_has_its_neighbours_and_silence_outside(tflite: AcousticModel, speech: Audio) -> None:
     features = Features(tflite.features)
     coefficients = features.coefficients(speech)
-    found = features.in_context(coefficients).reshape(len(coefficients), 19, 26)
+    found = features.in_context(coefficients)
+    assert found.shape == (len(coefficients), 19, 26)
     assert not found[0, :9].any()
     assert np.array_equal(found[0, 9:], coefficients[:10])
     assert np.array_equal(found[20], coefficients[11:30])

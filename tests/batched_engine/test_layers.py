@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from deepspeech_batched import acoustics, graph
-from deepspeech_batched.acoustics import Acoustics, Session, products_are_exact
+from deepspeech_batched.acoustics import Acoustics, InexactProducts, Session, products_are_exact
 from deepspeech_batched.features import Features
 from deepspeech_batched.model import AcousticModel
 from tests.batched_engine.conftest import Reference
@@ -72,7 +72,7 @@ def test_the_whole_model_gives_tensorflow_lites_probabilities(
     tflite: AcousticModel, reference: Reference, speech: npt.NDArray[np.int16]
 ) -> None:
     features = Features(tflite.features)
-    inputs = features.in_context(features.coefficients(speech))[: len(speech) // 320 // 16 * 16]
+    inputs = features.in_context(features.coefficients(speech))[: len(speech) // 320 // 16 * 16].reshape(-1, 494)
     runs = Acoustics(tflite)
     cell = output = np.zeros((1, tflite.units), np.float32)
     state = {"previous_state_c": cell, "previous_state_h": output}
@@ -102,6 +102,8 @@ def test_the_gates_follow_their_functions_and_stay_in_their_range() -> None:
     tanh = computed(lambda made: made.tanh("x"), values)
     np.testing.assert_allclose(logistic, 1 / (1 + np.exp(-values.astype(np.float64))), atol=3e-7)
     np.testing.assert_allclose(tanh, np.tanh(values.astype(np.float64)), atol=5e-7)
+    small = values[values < graph.LOGISTIC_IS_EXP_BELOW]
+    np.testing.assert_allclose(logistic[values < graph.LOGISTIC_IS_EXP_BELOW], np.exp(small), rtol=1e-6)
     assert logistic.min() >= 0
     assert logistic.max() <= 1
     assert np.abs(tanh).max() <= 1
@@ -146,3 +148,12 @@ def test_a_cpu_whose_products_saturate_is_noticed_and_one_line_says_so(
     Acoustics(tflite)
     [line] = capfd.readouterr().err.splitlines()
     assert "no VNNI" in line
+
+
+def test_a_cpu_on_which_all_products_are_wrong_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tflite: AcousticModel, pbmm: AcousticModel
+) -> None:
+    monkeypatch.setattr(acoustics, "products_are_exact", lambda unsigned_weights: False)
+    with pytest.raises(InexactProducts):
+        Acoustics(tflite)
+    Acoustics(pbmm)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
-from benchmark import rounds, s3_server, simulation
+from benchmark import roofline, rounds, s3_server, simulation
 from benchmark.ways import Outcome
 from fine_tuning.word_errors import word_error_rate, word_errors
 
@@ -100,3 +102,13 @@ def test_the_simulated_recordings_have_realistic_durations() -> None:
     seconds = sorted(simulation.audio_seconds(1_000))
     assert 30 < seconds[500] < 90
     assert seconds[-1] > 600
+
+
+def test_the_picture_of_the_limit_has_a_point_for_each_number_of_rows() -> None:
+    limits = [{"rows": rows, "measured": 0.1 / rows, "products": 0.05 / rows} for rows in (1, 4, 32)]
+    picture = ElementTree.fromstring(roofline.picture(limits, libdeepspeech=0.3))  # noqa: S314
+    lines = [line.get("points", "").split() for line in picture.iter("{http://www.w3.org/2000/svg}polyline")]
+    assert [len(points) for points in lines] == [3, 3, 2]
+    heights = [[float(point.split(",")[1]) for point in points] for points in lines]
+    assert heights[0] == sorted(heights[0]), "a lower cost is further down"
+    assert all(limit > measured for measured, limit in zip(*heights[:2], strict=True))

@@ -13,7 +13,7 @@ from typing import Any
 from deepspeech_transcripts import CERTAINTY, PIECE_SECONDS, long_enough, meaning, segments
 from engine_protocol import Refused, Samples, serve
 
-from deepspeech_batched.acoustics import Acoustics
+from deepspeech_batched.acoustics import Acoustics, InexactProducts
 from deepspeech_batched.batching import ROWS, probabilities
 from deepspeech_batched.decoding import Decoder, DecoderError
 from deepspeech_batched.features import Features
@@ -33,7 +33,7 @@ class BatchedDeepSpeech:
     def __init__(self, given: dict[str, Any]) -> None:
         model = _model(given["model"])
         self._decoder = _decoder(model, given)
-        self._acoustics = Acoustics(model)
+        self._acoustics = _acoustics(model)
         self._features = Features(model.features)
         self._rate = model.features.sample_rate
         self._readings: int = given["readings"]
@@ -62,6 +62,13 @@ def _model(path: str) -> AcousticModel:
         return read_model(Path(path))
     except ModelFileError as error:
         raise Refused(f"The model {path} cannot be used: {error}") from error
+
+
+def _acoustics(model: AcousticModel) -> Acoustics:
+    try:
+        return Acoustics(model)
+    except InexactProducts as error:
+        raise Refused(f"{error}. Choose the engine deepspeech-tflite, which runs the same models.") from error
 
 
 def _decoder(model: AcousticModel, given: dict[str, Any]) -> Decoder:

@@ -13,24 +13,25 @@ from . import graph
 from .model import AcousticModel, Dense, Floats
 
 
+class InexactProducts(Exception):
+    """The runtime's products of 8-bit numbers are wrong on this CPU."""
+
+
 class Acoustics:
     """The acoustic model, ready to run.
 
     Args:
         model: What its file contains.
+
+    Raises:
+        InexactProducts: the model is quantised, and this CPU cannot run it.
     """
 
     def __init__(self, model: AcousticModel) -> None:
         self.units = model.units
         self.letters = model.after[1].outputs
         quantised = any(layer.scale is not None for layer in (*model.before, model.lstm, *model.after))
-        unsigned = quantised and not products_are_exact(unsigned_weights=False)
-        if unsigned:
-            print(
-                "deepspeech-batched: this CPU cuts off products of 8-bit numbers (it has no VNNI), so the engine takes "
-                "the slower products of unsigned numbers.",
-                file=sys.stderr,
-            )
+        unsigned = quantised and _needs_unsigned_weights()
         self._before, self._step, self._after = (
             Session(build(model, unsigned)) for build in (graph.before, graph.step, graph.after)
         )
@@ -69,6 +70,20 @@ class Session:
     def run(self, **inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """The graph's outputs."""
         return self._session.run(None, inputs)
+
+
+def _needs_unsigned_weights() -> bool:
+    """Whether the weights must be unsigned, because this CPU's fast product is not exact. If so, a line says it."""
+    if products_are_exact(unsigned_weights=False):
+        return False
+    if not products_are_exact(unsigned_weights=True):
+        raise InexactProducts("onnxruntime computes wrong products of 8-bit numbers on this CPU")
+    print(
+        "deepspeech-batched: this CPU cuts off products of 8-bit numbers (it has no VNNI), so the engine takes "
+        "the slower products of unsigned numbers.",
+        file=sys.stderr,
+    )
+    return True
 
 
 def products_are_exact(unsigned_weights: bool) -> bool:

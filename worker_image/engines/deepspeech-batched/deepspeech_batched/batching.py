@@ -34,7 +34,8 @@ class _Row:
         return min(FRAMES_PER_ROUND, len(self._inputs) - self._begun)
 
     def inputs(self) -> Floats:
-        return self._inputs[self._begun : self._begun + self.due]
+        """Of the next round: shape (frames, inputs)."""
+        return self._inputs[self._begun : self._begun + self.due].reshape(self.due, -1)
 
     def take(self, probabilities: Floats, output: Floats, cell: Floats) -> None:
         self.probabilities[self._begun : self._begun + len(probabilities)] = probabilities

@@ -59,11 +59,15 @@ class Features:
         return scaled
 
     def in_context(self, coefficients: Floats) -> Floats:
-        """Each frame with the frames around it, as the model's input: shape (frames, inputs). Outside is silence."""
+        """Each frame with the frames around it, which are the model's inputs. Outside of the piece are zeros.
+
+        Returns:
+            Shape (frames, 2 * context + 1, coefficients): a view, because a copy would be many times as large.
+        """
         around = self._settings.context
         padded = np.pad(coefficients, ((around, around), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * around + 1, axis=0)
-        return windows.transpose(0, 2, 1).reshape(len(coefficients), -1)
+        return windows.transpose(0, 2, 1)
 
 
 def mel(frequency: npt.ArrayLike) -> Doubles:

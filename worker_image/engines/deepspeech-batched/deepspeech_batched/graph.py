@@ -28,10 +28,12 @@ UNITS_PER_BLOCK = 512
 """A block's numbers of all rows stay in the CPU's cache from one operation to the next."""
 
 # Eigen's approximations, as (numerator's, denominator's) coefficients of x**2, the highest power first. The numerator
-# is then multiplied by x. Outside ± the limit the input is cut to the limit.
+# is then multiplied by x. Above the limit the input is cut to the limit. Below -9 the logistic function is e**x,
+# because the quotient loses digits there; tanh is cut at its negative limit.
 # https://gitlab.com/libeigen/eigen/-/blob/386d809b/Eigen/src/Core/functors/UnaryFunctors.h (logistic)
 # https://gitlab.com/libeigen/eigen/-/blob/386d809b/Eigen/src/Core/MathFunctionsImpl.h (tanh)
-LOGISTIC_LIMIT = 18.0
+LOGISTIC_LIMIT = 16.619047164916992188
+LOGISTIC_IS_EXP_BELOW = -9.0
 LOGISTIC = (
     (4.37031012579801e-11, 1.15627324459942e-07, 6.08574864600143e-05, 8.51377133304701e-03, 2.48287947061529e-01),
     (
@@ -132,8 +134,10 @@ class Graph:
         return str(self.add("Div", numerator, self.polynomial(square, coefficients[1])))
 
     def logistic(self, value: str) -> str:
-        cut = self.cut(value, -LOGISTIC_LIMIT, LOGISTIC_LIMIT)
-        return self.cut(self.number("Add", self.rational(cut, LOGISTIC), 0.5), 0.0, 1.0)
+        cut = self.cut(value, LOGISTIC_IS_EXP_BELOW, LOGISTIC_LIMIT)
+        ratio = self.number("Add", self.rational(cut, LOGISTIC), 0.5)
+        small = self.number("Less", value, LOGISTIC_IS_EXP_BELOW)
+        return str(self.add("Where", small, self.add("Exp", value), ratio))
 
     def tanh(self, value: str) -> str:
         ratio = self.rational(self.cut(value, -TANH_LIMIT, TANH_LIMIT), TANH)
