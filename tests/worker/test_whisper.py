@@ -229,6 +229,39 @@ def test_words_of_a_language_without_spaces_are_joined_without_them() -> None:
     assert joined(words) == "你好 bye"
 
 
+STOPS_EARLY = """
+import sys
+sys.path.insert(0, {folder!r})
+from dataclasses import replace
+import engine_protocol, whisper_program
+
+class StopsEarly(whisper_program.Whisper):
+    calls = 0
+
+    def _heard(self, *arguments):
+        heard = super()._heard(*arguments)
+        self.calls += 1
+        return replace(heard, tokens=heard.tokens[:4]) if self.calls == 1 else heard
+
+engine_protocol.serve(StopsEarly)
+"""
+
+
+def test_speech_after_the_end_of_a_text_is_recognised_in_a_new_window(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(STOPS_EARLY.format(folder=str(PROGRAMS / "whisper")))
+    (tmp_path / "whisper_program.py").symlink_to(PROGRAMS / "whisper" / "program.py")
+    process = EngineProcess(replace(SPEC, program=replace(SPEC.program, program=program)))
+    try:
+        [found] = process.recognise([speech("queue-periodic-announce.wav")], 600)
+    finally:
+        process.stop()
+    assert len(found.segments) == 2
+    assert joined(found.words).endswith("available representative.")
+    times = [word.start for word in found.words]
+    assert times == sorted(times)
+
+
 # The windows, which are arithmetic
 
 
