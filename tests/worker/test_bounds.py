@@ -35,6 +35,8 @@ from transcription_contract.manifest import Recording
 RECORDING = Recording("input/a.wav", "b", 1, datetime(2026, 11, 20, tzinfo=UTC), False)
 
 MEBI = 1 << 20
+ONE_AT_ONCE = "deepspeech-tflite"
+"""An engine that takes one piece at once. For one that takes many, the limits on recordings are larger."""
 
 
 @pytest.fixture
@@ -80,6 +82,7 @@ class Held:
 def test_the_queues_limit_the_recordings_in_progress(bucket: Bucket, fault: Any) -> None:
     proxy, address = fault
     bucket.plan(*(bucket.put(f"{number}.wav") for number in range(60)))
+    bucket.set_options(engine=ONE_AT_ONCE)
     held = Held(proxy)
     with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
         assert held.settled(AHEAD_FILES + DELIVERIES) == AHEAD_FILES + DELIVERIES
@@ -100,6 +103,7 @@ def test_scratch_space_holds_only_the_recordings_that_wait(bucket: Bucket, fault
     limits = with_limits(tmp_path, MEMORY_BYTES=100_000, AHEAD_BYTES=ahead)
     lines = [bucket.put(f"{number}.wav", heavy(size)) for number in range(60)]
     bucket.plan(*lines)
+    bucket.set_options(engine=ONE_AT_ONCE)
     held = Held(proxy)
     most: list[int] = []
     wait = proxy.before

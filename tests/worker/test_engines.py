@@ -33,7 +33,7 @@ from transcription_contract.model_files import ModelKind
 from transcription_contract.run_options import TranscriptionOptions
 
 MODEL = ROOT / "worker_image" / "models" / "asterisk-en" / "asterisk-en"
-TFLITE = engine_for(ModelKind.TFLITE, PROGRAMS)
+TFLITE = engine_for(ModelKind.TFLITE, PROGRAMS, "deepspeech-tflite")
 SPEC = EngineSpec(TFLITE, MODEL.with_suffix(".tflite"), MODEL.with_suffix(".scorer"), {}, READINGS)
 # Without a scorer an engine works long enough on a piece for a test to kill it.
 SLOW = replace(SPEC, scorer=None)
