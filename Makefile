@@ -116,12 +116,13 @@ endef
 LOCAL = $(AIRFLOW) -m local_aws --assembly $(if $(CLOUD),$(ASSEMBLY),$(LOCAL_ASSEMBLY)) $(if $(DOCKER),--docker "$(DOCKER)")
 SOURCES := $(shell find dags plugins worker_image orchestrator_image infra requirements.txt -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*')
 
-# ON_DEMAND=1 selects the deployment without Amazon MWAA.
+# ON_DEMAND=1 selects the deployment without Amazon MWAA. The local AWS has settings of its own, unless SETTINGS names some.
+LOCAL_NAME := $(if $(SETTINGS),,$(if $(ON_DEMAND),local_on_demand,local))
 SETTINGS := $(or $(SETTINGS),$(if $(ON_DEMAND),infra/on_demand.toml))
 
 # The output folder of the CDK app: one folder for each settings file.
 ASSEMBLY := build/$(if $(SETTINGS),$(basename $(notdir $(SETTINGS))),cdk.out)
-LOCAL_ASSEMBLY := $(if $(SETTINGS),$(ASSEMBLY),build/local)
+LOCAL_ASSEMBLY := $(if $(LOCAL_NAME),build/$(LOCAL_NAME),$(ASSEMBLY))
 
 .PHONY: demo
 demo: setup $(LOCAL_ASSEMBLY)/manifest.json ## Run the pipeline on the samples, or: make demo AUDIO=folder OUT=folder MODEL=whisper-tiny.en ENGINE=deepspeech-batched (ON_DEMAND=1)
@@ -161,6 +162,9 @@ build/cdk.out/manifest.json: $(SOURCES) .venv/infra/lock
 
 build/local/manifest.json: $(SOURCES) local_aws/settings.toml .venv/infra/lock
 	$(call synthesise,local_aws/settings.toml)
+
+build/local_on_demand/manifest.json: $(SOURCES) local_aws/on_demand.toml .venv/infra/lock
+	$(call synthesise,local_aws/on_demand.toml)
 
 # The tests deploy this one, too.
 build/on_upload/manifest.json: $(SOURCES) tests/pipeline/on_upload.toml .venv/infra/lock
