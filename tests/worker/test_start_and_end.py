@@ -37,9 +37,12 @@ def test_a_worker_that_is_stopped_at_its_start_ends_for_a_retry(moment: str, buc
     assert bucket.listing() == ["input/call.wav"]
 
 
-@pytest.mark.parametrize("model", ["asterisk-en", "asterisk-en-pbmm"])
-def test_what_libraries_write_to_stderr_becomes_events(model: str, bucket: Bucket) -> None:
+@pytest.mark.parametrize(
+    ("model", "engine"), [("asterisk-en", "deepspeech-tflite"), ("asterisk-en-pbmm", "deepspeech")]
+)
+def test_what_libraries_write_to_stderr_becomes_events(model: str, engine: str, bucket: Bucket) -> None:
     bucket.plan(bucket.put("call.wav"))
+    bucket.set_options(engine=engine)
     run = bucket.run("exec 2>&1;", MODEL=model)  # one pipe for both streams
     assert run.code == 0, run
     assert {event["event"] for event in run.events} == {"started", "stderr", "file", "done"}

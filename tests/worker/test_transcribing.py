@@ -207,7 +207,8 @@ def test_the_full_precision_model_gives_the_same_transcripts(bucket: Bucket) -> 
     bucket.plan(*(bucket.put(name, recording(name)) for name in some))
     run = bucket.run(MODEL="asterisk-en-pbmm")
     assert run.code == 0, run
-    assert next(event for event in run.events if event["event"] == "started")["engine"].startswith("deepspeech 0.9.3")
+    started = next(event for event in run.events if event["event"] == "started")
+    assert started["model"] == "asterisk-en-pbmm cefbe45896a8"
     assert {name: bucket.text(f"output/{name[:-4]}") for name in some} == {name: TEXTS[name] for name in some}
 
 
@@ -242,7 +243,7 @@ def test_recordings_are_resampled_to_the_models_sample_rate(bucket: Bucket) -> N
         model=f"s3://{bucket.name}/models/phone/model.pbmm",
         scorer="asterisk-en",
     )
-    bucket.set_options(output_formats=["json"])
+    bucket.set_options(output_formats=["json"], engine="deepspeech")  # which does not compare the rate of its filters
     run = bucket.run()
     assert run.code == 0, run
     assert next(event["sample_rate"] for event in run.events if event["event"] == "started") == 8000
@@ -350,4 +351,4 @@ def test_names_are_never_interpreted(bucket: Bucket) -> None:
         assert bucket.text(bucket.transcript_key(line)) == "press zero for help"
         assert bucket.read(processed_key(line)) == recording()
     assert not [key for key in bucket.listing() if key.startswith(("input/", "failed/"))]
-    assert {event["event"] for event in run.events} == {"started", "stderr", "file", "done"}
+    assert {event["event"] for event in run.events} == {"started", "file", "done"}

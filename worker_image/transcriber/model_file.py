@@ -33,6 +33,10 @@ class File:
     path: Path
     sha256: str
 
+    def __str__(self) -> str:
+        """The name and the beginning of the checksum, for the log."""
+        return f"{self.name} {self.sha256[:12]}"
+
 
 def model_kind(path: Path) -> ModelKind:
     """Recognise a model's format by its content and not by its name.
