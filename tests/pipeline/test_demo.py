@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -41,6 +42,8 @@ def test_a_users_folder_is_transcribed_and_unreadable_files_are_named(tmp_path: 
 
     assert done.returncode == 0, done.stdout + done.stderr
     written = {path.relative_to(out).as_posix(): path.read_text().strip() for path in out.rglob("*") if path.is_file()}
+    with_times = {name: json.loads(written.pop(name))["text"] for name in [*written] if name.endswith(".json")}
+    assert with_times == {f"{name.removesuffix('.txt')}.json": text for name, text in written.items()}
     assert written == {
         "Grüße an alle": "press five to leave a message",
         'sub folder/deep/it\'s $(here); & "there"': "please enter your password followed by the pound key",
