@@ -202,7 +202,8 @@ class Bucket:
         for key in recording.transcript_keys:
             head = self._head(key)
             if head and head["ContentLength"] and head["Metadata"].get(results.RECORDING) == own:
-                yield StoredTranscript(key, head["Metadata"])
+                written = head["LastModified"].astimezone(UTC)
+                yield StoredTranscript(key, head["Metadata"], head.get("VersionId", ""), written)
                 if Owner.of(head["Metadata"]).etag == recording.source_etag:
                     return
 

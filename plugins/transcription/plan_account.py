@@ -157,6 +157,7 @@ def _write_run_totals(bucket: Bucket, run_id: str) -> None:
     summary = {
         "run_id": run_id,
         "plans": [found["plan_id"] for found in reversed(reports)],
+        "finished": reports[0]["finished"],
         "totals": totals,
         "estimated_usd": round(sum(found["estimated_usd"] for found in reports), 4),
     }

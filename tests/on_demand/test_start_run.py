@@ -37,7 +37,8 @@ def test_a_run_by_hand_has_its_params_and_ends_with_its_report(deployed: Deploye
     assert "Transcription done: 1 transcribed" in done.stdout
     assert f"s3://{deployed.bucket}/runs/" in done.stdout
     assert deployed.keys("output/by hand/") == ["output/by hand/a", "output/by hand/a.srt"]
-    assert deployed.keys("input/") == ["input/elsewhere/b.wav"]
+    assert deployed.keys("input/by hand/") == []
+    assert deployed.keys("input/elsewhere/") == ["input/elsewhere/b.wav"]
 
 
 def test_a_dry_run_prints_its_plan_and_transcribes_nothing(deployed: Deployed) -> None:

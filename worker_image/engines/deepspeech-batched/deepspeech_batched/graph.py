@@ -133,16 +133,22 @@ class Graph:
         numerator = self.add("Mul", value, self.polynomial(square, coefficients[0]))
         return str(self.add("Div", numerator, self.polynomial(square, coefficients[1])))
 
+    def chosen(self, condition: str, value: str, other: str) -> str:
+        """The value where the condition is true, else the other; both are finite. (The runtime's `Where` is slow.)"""
+        one = self.add("Cast", condition, to=TensorProto.FLOAT)
+        zero = self.add("Sub", self.constant(1), one)
+        return str(self.add("Add", self.add("Mul", value, one), self.add("Mul", other, zero)))
+
     def logistic(self, value: str) -> str:
         cut = self.cut(value, LOGISTIC_IS_EXP_BELOW, LOGISTIC_LIMIT)
         ratio = self.number("Add", self.rational(cut, LOGISTIC), 0.5)
         small = self.number("Less", value, LOGISTIC_IS_EXP_BELOW)
-        return str(self.add("Where", small, self.add("Exp", value), ratio))
+        return self.chosen(small, self.add("Exp", self.number("Min", value, 0.0)), ratio)
 
     def tanh(self, value: str) -> str:
         ratio = self.rational(self.cut(value, -TANH_LIMIT, TANH_LIMIT), TANH)
         tiny = self.number("Less", self.add("Abs", value), TANH_IS_X_BELOW)
-        return str(self.add("Where", tiny, value, ratio))
+        return self.chosen(tiny, value, ratio)
 
     def dense(self, value: str, layer: Dense, positive: bool = False) -> str:
         """A layer. `positive`: no input is below zero."""
@@ -168,11 +174,12 @@ class Graph:
         if positive:
             moved = self.number("Add", value, float(ALMOST_HALF))
             return str(self.add("Cast", moved, to=TensorProto.UINT8)), self.constant(0, np.uint8)
-        moved = self.add("Add", value, self.number("Mul", self.add("Sign", value), float(ALMOST_HALF)))
-        # The runtime has no fast product of signed numbers, so 128 is added: to a byte that is a change of its top bit.
-        signed = self.add("Cast", moved, to=TensorProto.INT8)
-        middle = self.constant(MIDDLE, np.uint8)
-        return str(self.add("BitwiseXor", self.add("Cast", signed, to=TensorProto.UINT8), middle)), middle
+        # A half with the number's sign, or less for numbers below a half, which become 0 in any case.
+        half = self.cut(value, -float(ALMOST_HALF), float(ALMOST_HALF))
+        signed = self.add("Cast", self.add("Add", value, half), to=TensorProto.INT32)
+        # The runtime has no fast product of signed numbers, so 128 is added.
+        moved = self.add("Add", signed, self.constant(MIDDLE, np.int32))
+        return str(self.add("Cast", moved, to=TensorProto.UINT8)), self.constant(MIDDLE, np.uint8)
 
     def _integer_product(self, integers: str, zero: str, weights: npt.NDArray[np.int8]) -> str:
         if not self._unsigned_weights:
