@@ -6,7 +6,7 @@ Every process of Airflow loads this file, so the page's code is imported by the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -22,27 +22,31 @@ async def page(
     await app(scope, receive, send)
 
 
+_ICONS = {"icon": "transcripts/icon.svg", "icon_dark_mode": "transcripts/icon-dark.svg"}
+_APPS = [{"app": page, "url_prefix": "/transcripts", "name": "Transcripts"}]
+# Addresses are relative, because Airflow may be served under a path.
+_VIEWS = [
+    {
+        "name": "Transcripts",
+        "href": "transcripts/",
+        "destination": "nav",
+        "nav_top_level": True,
+        "url_route": "transcripts",
+        **_ICONS,
+    },
+    {
+        "name": "Transcripts",
+        "href": "transcripts/?dag={DAG_ID}&run={RUN_ID}",
+        "destination": "dag_run",
+        "url_route": "transcripts_of_run",
+        **_ICONS,
+    },
+]
+
+
 class TranscriptsPagePlugin(AirflowPlugin):
-    """Registers the page. Addresses are relative, because Airflow may be served under a path."""
+    """Registers the page."""
 
     name = "transcripts_page"
-    fastapi_apps: ClassVar = [{"app": page, "url_prefix": "/transcripts", "name": "Transcripts"}]
-    external_views: ClassVar = [
-        {
-            "name": "Transcripts",
-            "href": "transcripts/",
-            "destination": "nav",
-            "nav_top_level": True,
-            "url_route": "transcripts",
-            "icon": "transcripts/icon.svg",
-            "icon_dark_mode": "transcripts/icon-dark.svg",
-        },
-        {
-            "name": "Transcripts",
-            "href": "transcripts/?dag={DAG_ID}&run={RUN_ID}",
-            "destination": "dag_run",
-            "url_route": "transcripts_of_run",
-            "icon": "transcripts/icon.svg",
-            "icon_dark_mode": "transcripts/icon-dark.svg",
-        },
-    ]
+    fastapi_apps = _APPS
+    external_views = _VIEWS

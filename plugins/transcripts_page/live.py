@@ -57,9 +57,10 @@ class LiveRuns:
         """What is known of a run.
 
         Returns:
-            `plan` as its summary, or None before there is one; `job` with `id`, `status` and `children` (numbers by what
-            they do), or None; `done` with `files`, `of_files`, `audio_hours`, `of_audio_hours`, or None if it cannot be
-            counted; `end`, when the rest will be done, ISO 8601, or None.
+            `plan`: its summary; None before there is one.
+            `job`: its `id`, `status` and `children` (numbers by what they do); None before it is submitted.
+            `done`: `files`, `of_files`, `audio_hours`, `of_audio_hours`; None if that cannot be counted.
+            `end`: when the rest will be done, ISO 8601; None if nothing is done yet.
 
         Raises:
             botocore.exceptions.ClientError: S3 or Batch refuses to tell.

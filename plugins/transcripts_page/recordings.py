@@ -115,20 +115,8 @@ class RecordingObjects:
         ]
 
     def address(self, key: str, *, seconds: int, file_name: str = "", version: str = "") -> str:
-        """An address under which a browser gets an object for some time without further rights.
-
-        Args:
-            key: The object's.
-            seconds: How long the address works.
-            file_name: If given, the browser saves the object under this name.
-            version: If given, an earlier version of the object.
-        """
-        wanted = {"Bucket": self._bucket, "Key": key}
-        if version:
-            wanted["VersionId"] = version
-        if file_name:
-            wanted["ResponseContentDisposition"] = attachment(file_name)
-        return str(self._s3.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds))
+        """As the function `address`, for an object of this recording."""
+        return address(self._s3, self._bucket, key, seconds=seconds, file_name=file_name, version=version)
 
     def _own_body(self, key: str) -> bytes | None:
         try:
@@ -154,6 +142,25 @@ class RecordingObjects:
             if _is_absent(error):
                 return None
             raise
+
+
+def address(s3: Any, bucket: str, key: str, *, seconds: int, file_name: str = "", version: str = "") -> str:
+    """An address under which a browser gets an object for some time without further rights.
+
+    Args:
+        s3: A boto3 client of S3.
+        bucket: The object's.
+        key: The object's.
+        seconds: How long the address works.
+        file_name: If given, the browser saves the object under this name.
+        version: If given, an earlier version of the object.
+    """
+    wanted = {"Bucket": bucket, "Key": key}
+    if version:
+        wanted["VersionId"] = version
+    if file_name:
+        wanted["ResponseContentDisposition"] = attachment(file_name)
+    return str(s3.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds))
 
 
 def attachment(file_name: str) -> str:

@@ -54,4 +54,3 @@ def _check(name: str, size: int) -> None:
             f"{name!r} has {size:,} bytes. A page can upload 1 byte to 5 GiB; "
             "upload larger files with the AWS command line: aws s3 cp."
         )
-

@@ -15,8 +15,8 @@ from botocore.exceptions import BotoCoreError
 from tests.plans import plan_summary, planned
 from transcription import batch_jobs
 from transcription.bucket import Bucket
-from transcription.tasks import wait
 from transcription.file_count import FileCount
+from transcription.tasks import wait
 from transcription.tasks.wait import ArrayJobSensor, ArrayJobTrigger
 from transcription_contract import manifest
 from transcription_contract.manifest import Header
