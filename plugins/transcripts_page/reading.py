@@ -232,11 +232,10 @@ def log_of_child(found: OfReport) -> PlainTextResponse:
 
 def _log_group() -> str:
     """CloudWatch log group of the worker; empty if the job definition names none."""
-    definition = batch_jobs.newest_definition(resources().batch, resources().settings.job_definition) or {}
-    options = (
-        container.get("logConfiguration", {}).get("options", {}) for container in batch_jobs.containers(definition)
-    )
-    return next((option["awslogs-group"] for option in options if "awslogs-group" in option), "")
+    definition = batch_jobs.newest_definition(resources().batch, resources().settings.job_definition)
+    for container in batch_jobs.containers(definition or {}):
+        return str(container.get("logConfiguration", {}).get("options", {}).get("awslogs-group", ""))
+    return ""
 
 
 @router.get("/models")
