@@ -11,6 +11,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from transcription_contract import layout
 from transcription_contract.deployment import CONFIG_SECTION
 
 from .airflow_code import AirflowCode
