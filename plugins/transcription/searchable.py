@@ -121,7 +121,7 @@ def places(text: str, words: Iterable[TimedWord], *, speakers: bool) -> Places:
         waiting[word.channel if speakers else None].append((searchable(word.text), word.start))
     found = [
         place
-        for begin, channel, line in spoken_lines(text, speakers)
+        for begin, channel, line in spoken_lines(text, speakers=speakers)
         for place in _in_line(line, waiting[channel], begin)
     ]
     return Places(tuple(offset for offset, _ in found), tuple(start for _, start in found))
