@@ -11,6 +11,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from transcription_contract import layout
 from transcription_contract.deployment import CONFIG_SECTION
 
 from .airflow_code import AirflowCode
@@ -218,6 +219,10 @@ class Airflow(Construct):
         # --- Permissions for the DAG and its tasks
         if uploads is not None:
             allow("WatchUploads", ["sqs:ReceiveMessage", "sqs:DeleteMessage"], [uploads.queue_arn])
+        # For the Transcripts page.
+        allow(
+            "Correct", ["s3:GetObject", "s3:PutObject"], [tasks.audio_bucket.arn_for_objects(f"{layout.CORRECTIONS}*")]
+        )
         tasks.allow(role, other_namespaces=["AmazonMWAA"])
         return role
 

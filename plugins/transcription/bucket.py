@@ -247,7 +247,8 @@ class Bucket:
         document = self._transcript_json(entry)
         if document is None:
             body = self._version(entry.transcript_key, entry.transcript_version)
-            return Indexed(entry, None if body is None else searchable.searchable(body.decode(errors="replace").strip()))
+            plain = None if body is None else body.decode(errors="replace").strip()
+            return Indexed(entry, None if plain is None else searchable.searchable(plain))
         text = searchable.searchable(document["text"])
         words, speakers = searchable.words_of(document), searchable.has_speakers(document)
         return Indexed(entry, text, searchable.places(text, words, speakers=speakers))
