@@ -220,9 +220,8 @@ class Airflow(Construct):
         if uploads is not None:
             allow("WatchUploads", ["sqs:ReceiveMessage", "sqs:DeleteMessage"], [uploads.queue_arn])
         # For the Transcripts page.
-        allow(
-            "Correct", ["s3:GetObject", "s3:PutObject"], [tasks.audio_bucket.arn_for_objects(f"{layout.CORRECTIONS}*")]
-        )
+        corrections = tasks.audio_bucket.arn_for_objects(f"{layout.CORRECTIONS}*")
+        allow("Correct", ["s3:GetObject", "s3:PutObject"], [corrections])
         tasks.allow(role, other_namespaces=["AmazonMWAA"])
         return role
 

@@ -159,6 +159,7 @@ def test_the_bucket_is_listed_by_time_and_not_by_request(
     assert len(catalogue.runs()) == 1
     catalogue.refresh()
     assert len(catalogue.runs()) == 2
+    assert len(search.by_words(catalogue, "hello").hits) == 2
     assert counted.calls.count("get_object") == 4, "each version of an object is fetched once"
 
 

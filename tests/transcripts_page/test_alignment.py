@@ -69,11 +69,11 @@ def test_captions_have_the_corrected_text_at_the_times_of_the_machines_words() -
     )
 
 
+WORDS = st.lists(st.sampled_from(["a", "b", "c", "今"]), max_size=20)
+
+
 @settings(deadline=None)
-@given(
-    st.lists(st.sampled_from(["a", "b", "c", "今", "日", "."]), max_size=20),
-    st.lists(st.sampled_from(["a", "b", "c", "今"]), max_size=20),
-)
+@given(WORDS, WORDS)
 def test_every_written_word_has_a_time_within_the_recording(written: list[str], spoken: list[str]) -> None:
     heard = [TimedWord(text, float(number), number + 0.5) for number, text in enumerate(spoken)]
     text = " ".join(written)
