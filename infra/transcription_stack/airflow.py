@@ -219,6 +219,9 @@ class Airflow(Construct):
         # --- Permissions for the DAG and its tasks
         if uploads is not None:
             allow("WatchUploads", ["sqs:ReceiveMessage", "sqs:DeleteMessage"], [uploads.queue_arn])
+        # For the Transcripts page.
+        corrections = tasks.audio_bucket.arn_for_objects(f"{layout.CORRECTIONS}*")
+        allow("Correct", ["s3:GetObject", "s3:PutObject"], [corrections])
         tasks.allow(role, other_namespaces=["AmazonMWAA"])
         # --- Permissions for the Transcripts page in the UI, which signs uploads and puts rejected recordings back. The
         # tags belong to a recording and go where it goes.

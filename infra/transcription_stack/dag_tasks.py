@@ -95,7 +95,7 @@ class DagTasks:
         allow(
             "WriteManifestsAndReports",
             ["s3:PutObject"],
-            [audio.arn_for_objects(f"{prefix}*") for prefix in (layout.MANIFESTS, layout.RUNS)],
+            [audio.arn_for_objects(f"{prefix}*") for prefix in (layout.MANIFESTS, layout.RUNS, layout.TABLE)],
         )
         allow("RemoveManifests", ["s3:DeleteObject"], [audio.arn_for_objects(f"{layout.MANIFESTS}*")])
         definition = arn("batch", "job-definition", self.transcription.job_definition_name)

@@ -8,6 +8,8 @@ from transcription_contract import layout
 
 from .stack_settings import Settings
 
+QUERY_RESULT_DAYS = 7
+
 
 class Storage(Construct):
     """Private, encrypted buckets that accept TLS only.
@@ -36,6 +38,13 @@ class Storage(Construct):
                     id="LeftManifests",
                     prefix=layout.MANIFESTS,
                     expiration=Duration.days(settings.keep_manifests_days),
+                ),
+                # A result can be had again by the same query, and it has words and names, so it is soon gone.
+                s3.LifecycleRule(
+                    id="QueryResults",
+                    prefix=layout.QUERY_RESULTS,
+                    expiration=Duration.days(QUERY_RESULT_DAYS),
+                    noncurrent_version_expiration=Duration.days(1),
                 ),
                 *self._kept_for("Processed", layout.PROCESSED, settings.keep_processed_days),
                 *self._kept_for("Transcripts", layout.OUTPUT, settings.keep_transcripts_days),

@@ -74,8 +74,8 @@ def write(file: Path, about: About, recordings: Iterable[Indexed]) -> None:
         index.executescript(_CREATE_LAST)
 
 
-def remove_names(file: Path, renamed: Callable[[ReportEntry], ReportEntry | None]) -> bool:
-    """Take recordings out of an index, so that the file has neither their names nor their texts any more.
+def rename(file: Path, renamed: Callable[[ReportEntry], ReportEntry | None]) -> bool:
+    """Put others in the place of recordings, so that the file has neither their names nor their texts any more.
 
     Args:
         file: The index, which is changed in place.

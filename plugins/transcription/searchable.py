@@ -29,7 +29,7 @@ _UNSPACED = (
     "\uff66-\uff9f\U00020000-\U0003ffff"
 )
 _LETTER_OF_UNSPACED = re.compile(rf"(?<=[{_UNSPACED}])(?=\S)|(?<=\S)(?=[{_UNSPACED}])")
-_CONTROL = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f{_ZERO_WIDTH}]")
+_CONTROL = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff{_ZERO_WIDTH}]")
 _TERM = re.compile(r'"([^"]*)"?|([^\s"]+)')
 _TOKEN = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 _SPEAKER = re.compile(r"Channel (\d+): ")
@@ -121,7 +121,7 @@ def places(text: str, words: Iterable[TimedWord], *, speakers: bool) -> Places:
         waiting[word.channel if speakers else None].append((searchable(word.text), word.start))
     found = [
         place
-        for begin, channel, line in spoken_lines(text, speakers)
+        for begin, channel, line in spoken_lines(text, speakers=speakers)
         for place in _in_line(line, waiting[channel], begin)
     ]
     return Places(tuple(offset for offset, _ in found), tuple(start for _, start in found))

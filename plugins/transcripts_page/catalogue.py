@@ -88,6 +88,7 @@ class Catalogue:
         self._listed = 0.0
         self._listing_now = threading.Lock()
         self._taking_in = threading.Lock()
+        self._taken_in: _Listing | None = None
         self._records: dict[str, tuple[str, RunRecord | None]] = {}
         self.corrections = Corrections(s3, bucket)
 
@@ -122,15 +123,15 @@ class Catalogue:
         """The newest transcript of each recording, after all indexes and corrections of the listing were taken in."""
         listing = self._current()
         with self._taking_in:
-            self._take_in_indexes(listing)
-            self._take_in_corrections(listing)
+            if self._taken_in is not listing:
+                self._take_in_indexes(listing)
+                self._take_in_corrections(listing)
+                self._taken_in = listing
         return self._newest
 
     def saved(self, stored: Stored) -> None:
         """Let the search know a correction at once, before the next listing has it."""
         self._newest.put_correction(stored.correction, stored.etag)
-        if self._listing:
-            self._listing.corrections[stored.correction.name] = stored.etag
 
     def refresh(self) -> None:
         """List the bucket now."""
@@ -190,7 +191,8 @@ class Catalogue:
     def _take_in_indexes(self, listing: _Listing) -> None:
         known = {index.key: index for index in self._newest.indexes()}
         for key in known.keys() - listing.indexes.keys():
-            self._newest.drop(known[key])
+            if not self._files.is_there(key):  # another process may have a newer listing
+                self._newest.drop(known[key])
         unread = {key: etag for key, etag in listing.indexes.items() if key not in known or known[key].etag != etag}
         for key, file in self._in_parallel(self._files.path, unread):
             if file:
@@ -199,13 +201,14 @@ class Catalogue:
             self._files.trim()
 
     def _take_in_corrections(self, listing: _Listing) -> None:
-        known = self._newest.corrections()
-        for name in known.keys() - listing.corrections.keys():
-            self._newest.drop_correction(name)
-        unread = {name: etag for name, etag in listing.corrections.items() if known.get(name) != etag}
-        for _, stored in self._in_parallel(lambda name, _: self.corrections.load(name), unread):
+        """Read what differs from the listing: somebody may have corrected it since."""
+        known, listed = self._newest.corrections(), listing.corrections
+        names = {name: "" for name in known | listed if known.get(name) != listed.get(name)}
+        for name, stored in self._in_parallel(lambda name, _: self.corrections.load(name), names):
             if stored:
                 self._newest.put_correction(*stored)
+            else:
+                self._newest.drop_correction(name)
 
     @contextmanager
     def _opened(self, key: str, etag: str | None) -> Iterator[RunIndex | None]:

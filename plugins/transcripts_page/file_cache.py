@@ -41,6 +41,16 @@ class FileCache:
             return file if self._download(key, etag, file) else None
         return file
 
+    def is_there(self, key: str) -> bool:
+        """Whether the bucket has an object of this key now."""
+        try:
+            self._s3.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.NOT_FOUND:
+                return False
+            raise
+        return True
+
     def _download(self, key: str, etag: str, file: Path) -> bool:
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{etag}"')

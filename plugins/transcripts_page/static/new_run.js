@@ -4,7 +4,7 @@ import { act, airflowRun, isPaused, planOf, read, start } from "./api.js";
 import { fill, h } from "./dom.js";
 import { counted } from "./format.js";
 import { busy, button, notice, openDialog } from "./parts.js";
-import { largest, planNotes, planTiles } from "./run.js";
+import { largest, planNotes, planTiles } from "./plan.js";
 
 const LOOK_MILLISECONDS = 1500;
 

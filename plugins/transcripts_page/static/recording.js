@@ -4,7 +4,7 @@ import { act, address, read } from "./api.js";
 import { fill, h } from "./dom.js";
 import { lasting, moment, place } from "./format.js";
 import { againDialog, retryDialog } from "./new_run.js";
-import { busy, button, chip, downloadButton, go, nothing, notice, openDialog, path, say } from "./parts.js";
+import { button, chip, downloadButton, go, notice, openDialog, path, say } from "./parts.js";
 import { makePlayer } from "./player.js";
 import { makeTranscript } from "./transcript.js";
 

@@ -2,9 +2,10 @@
 
 import { address, airflowRun, planOf, read, start } from "./api.js";
 import { fill, h } from "./dom.js";
-import { bytes, count, counted, hours, lasting, moment, usd } from "./format.js";
+import { count, counted, hours, lasting, moment, usd } from "./format.js";
 import { retryDialog } from "./new_run.js";
-import { button, busy, chip, downloadButton, go, nothing, notice, pager, path, say, tiles, waiting, warned } from "./parts.js";
+import { button, busy, chip, downloadButton, go, nothing, notice, pager, path, tiles, waiting, warned } from "./parts.js";
+import { largest, planNotes, planTiles } from "./plan.js";
 import { progressBar } from "./progress.js";
 import { isLive, resultOf } from "./runs.js";
 import { openInAirflow } from "./theme.js";
@@ -88,26 +89,6 @@ function dryRun({ user, go: leave }, run, plan) {
     h("div", { class: "inside" }, h("div", { class: "row apart" }, h("h2", {}, "What the run would do"), begin), problem),
     h("div", { class: "inside" }, planTiles(plan), planNotes(plan), largest(plan)));
 }
-
-/** The figures of a plan. */
-export const planTiles = (plan) => tiles(
-  ["Recordings", count(plan.files)],
-  ["Audio, estimated", hours(plan.estimated_audio_hours)],
-  ["Takes about", lasting(plan.estimated_minutes * 60)],
-  ["Costs about", usd(plan.estimated_usd)],
-  ["Containers", count(plan.children)],
-);
-
-export function planNotes(plan) {
-  const notes = [...plan.unusable_models];
-  if (plan.left_alone) notes.push(`${counted(plan.left_alone, "object")} left alone; the log of the task plan says why.`);
-  return notes.length ? notice("warn", notes.map((note) => h("p", {}, note))) : null;
-}
-
-export const largest = (plan) => h("details", {},
-  h("summary", {}, "Largest recordings"),
-  h("ul", { class: "list tight small" }, plan.largest_files.map((file) =>
-    h("li", { class: "row apart" }, h("span", {}, file.source_key), h("span", { class: "muted" }, `${bytes(file.size)}, about ${lasting(file.audio_minutes * 60)}`)))));
 
 function accounted(context, record) {
   const { files } = record.totals;
