@@ -48,6 +48,7 @@ def runs(offset: Offset = 0) -> dict[str, Any]:
 @router.get("/run")
 def run(run_id: str) -> dict[str, Any]:
     """One run; null if it was not accounted for, or not yet."""
+    resources().catalogue.look_for(run_id)
     record = resources().catalogue.run(run_id)
     return {"run": asdict(record) if record else None}
 

@@ -10,7 +10,7 @@ from transcription import searchable
 from transcription_contract.correction import Correction
 from transcription_contract.words import TimedWord
 
-DOUBTFUL_BELOW = {"log_margin": 3.0, "probability": 0.5}
+DOUBTFUL_BELOW = {"log_margin": 5.0, "probability": 0.5}
 """A word is doubtful if its certainty is less, by the measure of the transcript's JSON."""
 
 PARAGRAPH_PAUSE_SECONDS = 1.5

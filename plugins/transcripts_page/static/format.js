@@ -34,8 +34,9 @@ export function place(seconds) {
   return hour ? `${hour}:${two(minute)}:${two(second)}` : `${minute}:${two(second)}`;
 }
 
-/** How long something takes: `45 s`, `12 min`, `3 h 5 min`. */
+/** How long something takes: `1.4 s`, `45 s`, `12 min`, `3 h 5 min`. */
 export function lasting(seconds) {
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60 ? `${minutes % 60} min` : ""}`.trim();

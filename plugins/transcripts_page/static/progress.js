@@ -39,5 +39,6 @@ function childrenLine(job) {
 
 function waitsFor(job) {
   if (!job) return "";
-  return job.children.running ? "estimating the end…" : "containers start…";
+  if (job.children.running) return "estimating the end…";
+  return childrenDone(job) === 1 ? "checking the results…" : "containers start…";
 }
