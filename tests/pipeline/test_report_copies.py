@@ -51,7 +51,13 @@ def entries(put: Any, s3: Any, empty_bucket: str) -> list[ReportEntry]:
     versions = {key: s3.head_object(Bucket=empty_bucket, Key=key)["VersionId"] for key in ("output/b", "output/c")}
     put("output/b", b"the text of a later run\n")
     put("output/c.json", json.dumps({**document, "source_etag": "another"}).encode())
-    made: dict[str, Any] = {"state": "transcribed", "child": 0, "source_etag": "e", "settings": "f", "compute_seconds": 1.0}
+    made: dict[str, Any] = {
+        "state": "transcribed",
+        "child": 0,
+        "source_etag": "e",
+        "settings": "f",
+        "compute_seconds": 1.0,
+    }
     found = [
         ReportEntry("input/a.wav", transcript_key="output/a", transcript_version="v", **made),
         ReportEntry("input/b.wav", transcript_key="output/b", transcript_version=versions["output/b"], **made),
