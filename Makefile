@@ -283,6 +283,10 @@ bench: setup .venv/bench/lock .venv/peers/lock $(KENLM) ## Compare speed and wor
 bench-plan: setup ## Plan up to a million recordings, simulate the costs; writes docs/benchmarks.md (QUICK=1: fewer)
 	@$(AIRFLOW) -m benchmark.plan $(if $(QUICK),--quick)
 
+.PHONY: bench-search
+bench-search: setup ## Search 100,000 recordings over a year of runs; writes docs/benchmarks.md (QUICK=1: fewer)
+	@$(AIRFLOW) -m benchmark.search $(if $(QUICK),--quick)
+
 .PHONY: fix
 fix: .venv/airflow/lock ## Format the code and apply the linter's automatic fixes
 	@$(AIRFLOW) -m ruff format .
@@ -293,7 +297,7 @@ check: setup build/cdk.out/manifest.json build/on_demand/manifest.json audit ## 
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
 	@$(AIRFLOW) -m mypy plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py infra/redaction.py infra/run_log.py \
-		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py requirements benchmark/plan.py tests
+		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py requirements benchmark/plan.py benchmark/search.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
 	@.venv/airflow/bin/lint-imports --no-logo

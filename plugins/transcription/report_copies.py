@@ -37,7 +37,7 @@ def write(bucket: Bucket, found: Mapping[str, Any]) -> None:
     key = layout.search_index_key(about.run_id, about.plan_id)
     try:
         if not bucket.exists(key):
-            _write(bucket, about, key, _usd_per_compute_second(found))
+            _write(bucket, about, key, found["estimated_usd"])
     except Exception:
         log.warning(
             "This run cannot be searched: its index %r was not written. The report is complete. Clear `verify` to "
@@ -48,42 +48,42 @@ def write(bucket: Bucket, found: Mapping[str, Any]) -> None:
 
 
 def _write(bucket: Bucket, about: About, key: str, usd: float) -> None:
-    entries = map(ReportEntry.read, bucket.lines(layout.entries_key(about.run_id, about.plan_id)))
+    def entries() -> Iterator[ReportEntry]:
+        return map(ReportEntry.read, bucket.lines(layout.entries_key(about.run_id, about.plan_id)))
+
+    seconds = sum(entry.compute_seconds for entry in entries())
+    usd_per_second = usd / seconds if seconds else 0.0
     table_key = layout.table_key(about.run_id, about.plan_id, about.finished[: len("2026-11-28")])
     with TemporaryDirectory() as folder:
         index = Path(folder) / layout.SEARCH_INDEX
         with bucket.writing(table_key, "application/gzip") as table, gzip.GzipFile(fileobj=table, mode="wb") as rows:
-            search_index.write(index, about, _noted(bucket.indexed(entries), rows, about, usd))
+            search_index.write(index, about, _noted(bucket.indexed(entries()), rows, about, usd_per_second))
         with index.open("rb") as file:
             bucket.upload(file, key, search_index.CONTENT_TYPE)
 
 
-def _noted(recordings: Iterable[Indexed], rows: gzip.GzipFile, about: About, usd: float) -> Iterator[Indexed]:
+def _noted(
+    recordings: Iterable[Indexed], rows: gzip.GzipFile, about: About, usd_per_second: float
+) -> Iterator[Indexed]:
     """The recordings, each of which is written to the data set on its way."""
     for recording in recordings:
-        rows.write(json.dumps(row(recording, about, usd), ensure_ascii=False).encode() + b"\n")
+        rows.write(json.dumps(row(recording, about, usd_per_second), ensure_ascii=False).encode() + b"\n")
         yield recording
 
 
-def row(recording: Indexed, about: About, usd_per_compute_second: float) -> dict[str, Any]:
+def row(recording: Indexed, about: About, usd_per_second: float) -> dict[str, Any]:
     """A recording's row in the data set.
 
     Args:
         recording: With its text.
         about: The accounting.
-        usd_per_compute_second: The job's cost in US dollars for a CPU second of its engines.
+        usd_per_second: The job's cost in US dollars for a CPU second of its engines.
     """
     entry = recording.entry
     return {
         **about._asdict(),
         "name": entry.name,
         **asdict(entry),
-        "usd": round(entry.compute_seconds * usd_per_compute_second, 8),
+        "usd": round(entry.compute_seconds * usd_per_second, 8),
         "text": None if recording.text is None else shown(recording.text),
     }
-
-
-def _usd_per_compute_second(found: Mapping[str, Any]) -> float:
-    """What the job cost, shared out by the CPU time of its recordings."""
-    seconds = found["totals"]["compute_seconds"]
-    return found["estimated_usd"] / seconds if seconds else 0.0
