@@ -17,7 +17,7 @@ function field(label, control, help) {
 function options({ withFolder }) {
   const folder = h("input", { type: "text", placeholder: "calls/2026/", autocomplete: "off" });
   const models = h("datalist", { id: "models" });
-  const model = h("input", { type: "text", list: "models", placeholder: "The folder’s, or the default", autocomplete: "off", id: "field-model" });
+  const model = h("input", { type: "text", list: "models", placeholder: "The folder's, or the default", autocomplete: "off", id: "field-model" });
   const channels = h("select", {}, h("option", { value: "mixed" }, "Mixed"), h("option", { value: "separate" }, "Separate: a speaker on each"));
   const srt = h("input", { type: "checkbox" });
   const vtt = h("input", { type: "checkbox" });

@@ -74,7 +74,7 @@ function showText(page, place, kind) {
   const play = page.player && shown.timed ? page.player.playFrom : null;
   page.transcript = makeTranscript(shown.paragraphs, play);
   const choice = found.correction ? h("div", { class: "tabs", role: "group", "aria-label": "Text" },
-    [["correction", "Corrected"], ["machine", "Machine’s"]].map(([key, label]) =>
+    [["correction", "Corrected"], ["machine", "Machine's"]].map(([key, label]) =>
       button(label, () => showText(page, place, key), { "aria-pressed": String(key === kind) }))) : h("h2", {}, "Transcript");
   const edit = user.correct && found.machine.current ? button(found.correction ? "Edit the correction" : "Correct", () => showEditor(page, place)) : null;
   fill(place,
@@ -110,7 +110,7 @@ function showEditor(page, place) {
     save.disabled = true;
     try {
       await act("correction", { ...which, text: text.value, etag: found.correction_etag });
-      say("The correction is saved. The machine’s text is kept beside it.");
+      say("The correction is saved. The machine's text is kept beside it.");
       page.again();
     } catch (error) {
       save.disabled = false;
@@ -151,7 +151,7 @@ function about(page) {
     ["Length", entry.audio_seconds ? lasting(entry.audio_seconds) : null],
     ["Engine", found.machine?.engine || entry.engine],
     ["Model", model],
-    ["Model’s SHA-256", digest ? `${digest}…` : null],
+    ["Model's SHA-256", digest ? `${digest}…` : null],
     ["Language", found.machine?.language],
     ["CPU time", entry.compute_seconds ? lasting(entry.compute_seconds) : null],
     ["Written", found.machine?.written ? moment(found.machine.written) : null],
@@ -161,7 +161,7 @@ function about(page) {
     h("h2", {}, "About"),
     h("dl", { class: "facts" }, facts.map(([label, value]) => [h("dt", {}, label), h("dd", {}, value)])),
     h("div", { class: "downloads" },
-      user.logs && entry.log_stream ? button("Child’s log", () => openLog(which), { class: "button" }) : null,
+      user.logs && entry.log_stream ? button("Child's log", () => openLog(which), { class: "button" }) : null,
       downloadButton("Report", address("report", { run_id: wanted.run, plan: wanted.plan })))));
 }
 
@@ -185,7 +185,7 @@ function downloads({ found, which }) {
   return h("section", { class: "card" }, h("div", { class: "inside" },
     h("h2", {}, "Download"),
     corrected.length ? [h("h3", {}, "Corrected"), links(corrected, { corrected: true })] : null,
-    machine.length ? [h("h3", {}, corrected.length ? "Machine’s" : "Transcript"), links(machine, {})] : null,
+    machine.length ? [h("h3", {}, corrected.length ? "Machine's" : "Transcript"), links(machine, {})] : null,
     found.audio ? [h("h3", {}, "Audio"), h("div", { class: "downloads" }, downloadButton("Recording", address("file", { ...which, form: "audio" })))] : null));
 }
 

@@ -102,7 +102,7 @@ export function openUpload({ started, files = [] }) {
             fill(state, "Waits there already. ", button("Replace it", async () => { await upload.send(true); finished(); }, { class: "quiet" }));
             return;
           }
-          if (status < 200 || status > 299) throw new Error(status ? `S3 refused it (status ${status}).` : "The connection to S3 broke, or the bucket’s CORS rule does not allow this page.");
+          if (status < 200 || status > 299) throw new Error(status ? `S3 refused it (status ${status}).` : "The connection to S3 broke, or the bucket's CORS rule does not allow this page.");
           upload.done = true;
           fill(state, h("span", { class: "chip good" }, "Uploaded"));
         } catch (error) {
