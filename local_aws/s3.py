@@ -24,6 +24,7 @@ _moto_put_object = S3Response.put_object
 _moto_copy_object = S3Response.copy_object
 _moto_delete_object = S3Response.delete_object
 _moto_list_objects_v2 = S3Response.list_objects_v2
+_moto_serialized = S3Response.serialized
 _moto_init_converter = RegexConverter.__init__
 
 _writing = threading.Lock()
@@ -100,6 +101,15 @@ def _with_restore_status(answer: Any, backend: Any, bucket: str) -> Any:
     return answer
 
 
+def _serialized(self: Any, answer: Any) -> Any:
+    """An error, too, has the CORS headers of the bucket. Without them a page cannot read its status.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/cors.html
+    """
+    status, headers, body = _moto_serialized(self, answer)
+    return status, {**self._get_cors_headers_other(), **headers}, body
+
+
 def _one_at_a_time(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A write and its condition (`If-Match`, `If-None-Match`) are atomic. In moto, another write can come in between.
 
@@ -121,6 +131,7 @@ def install() -> None:
     S3Response.copy_object = _one_at_a_time(_copy_object)
     S3Response.delete_object = _one_at_a_time(_moto_delete_object)
     S3Response.list_objects_v2 = _list_objects_v2
+    S3Response.serialized = _serialized
     RegexConverter.__init__ = _init_converter
     # Otherwise every bucket accepts requests of every web site, whatever its CORS rules are.
     werkzeug_app.DISABLE_GLOBAL_CORS = True
