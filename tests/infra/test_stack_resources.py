@@ -35,7 +35,7 @@ def test_audio_and_code_are_versioned_and_every_access_is_logged(stack: Assembly
     }
 
 
-def test_only_old_versions_aborted_uploads_and_left_manifests_expire(stack: Assembly) -> None:
+def test_only_old_versions_aborted_uploads_left_manifests_and_query_results_expire(stack: Assembly) -> None:
     rules = stack.all("AWS::S3::Bucket")["StorageAudio"]["LifecycleConfiguration"]["Rules"]
     assert [rule for rule in rules if "Prefix" not in rule] == [
         {
@@ -47,14 +47,21 @@ def test_only_old_versions_aborted_uploads_and_left_manifests_expire(stack: Asse
         }
     ]
     assert [rule for rule in rules if "Prefix" in rule] == [
-        {"Id": "LeftManifests", "Status": "Enabled", "Prefix": "child_job_input/", "ExpirationInDays": 14}
+        {"Id": "LeftManifests", "Status": "Enabled", "Prefix": "child_job_input/", "ExpirationInDays": 14},
+        {
+            "Id": "QueryResults",
+            "Status": "Enabled",
+            "Prefix": "query_results/",
+            "ExpirationInDays": 7,
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        },
     ]
 
 
 def test_audio_and_transcripts_expire_if_the_settings_say_so_and_failed_recordings_never(closed: Assembly) -> None:
     rules = closed.all("AWS::S3::Bucket")["StorageAudio"]["LifecycleConfiguration"]["Rules"]
     expirations = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule}
-    assert expirations == {"child_job_input/": 14, "processed/": 7, "output/": 365}
+    assert expirations == {"child_job_input/": 14, "query_results/": 7, "processed/": 7, "output/": 365}
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
