@@ -16,7 +16,9 @@ from transcription_contract.run_options import Option, RunOptions
 
 
 def _param(option: Option) -> Param:
-    default = option.default or None if option.default in ((), {}) else option.default
+    default = list(option.default) if isinstance(option.default, tuple) else option.default
+    if default == {}:
+        default = None  # an empty field of the form
     schema = option.json_schema()
     if option.name == "max_instances":
         default, schema["type"] = configuration.option("max_instances_default"), "integer"

@@ -239,7 +239,8 @@ class Option:
         field's kind, and a field without `null` for one that must be filled in.
         """
         schema: dict[str, Any] = self.type.schema()
-        return {**schema, "type": [schema["type"], "null"]} if self.default in (None, (), {}) else schema
+        may_be_empty = self.default in (None, {}) or isinstance(self.type, Several)
+        return {**schema, "type": [schema["type"], "null"]} if may_be_empty else schema
 
     def checked(self, value: object) -> Any:
         """The value in the form that the pipeline works with.
@@ -248,7 +249,7 @@ class Option:
             OptionError: it is out of range or of another type.
         """
         if value is None:
-            return self.default
+            return () if isinstance(self.type, Several) else self.default
         try:
             return self.type.checked(value)
         except _NotAllowed:
@@ -284,9 +285,9 @@ class TranscriptionOptions:
 
     output_formats: tuple[str, ...] = _option(
         Several(layout.EXTRA_FORMATS),
-        (),
+        ("json",),
         title="More outputs",
-        help="Beside the plain text: words with times (`json`), captions (`srt`, `vtt`).",
+        help="Beside the plain text: words with times (`json`), captions (`srt`, `vtt`). Empty: the plain text only.",
         section=RECORDINGS,
     )
     channels: str = _option(
@@ -504,7 +505,7 @@ def parse[Options: "TranscriptionOptions"](of: type[Options], given: Mapping[str
 
     Args:
         of: `RunOptions` for a run's params, `TranscriptionOptions` for a manifest's header.
-        given: Values by name; None and an absent name mean the default.
+        given: Values by name. An absent name means the default, and so does None, but for a list, which it empties.
 
     Raises:
         OptionError: a name is unknown, a value is not allowed, or two do not fit each other.

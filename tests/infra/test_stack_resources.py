@@ -215,9 +215,9 @@ def test_the_job_definition_lists_the_models_of_the_image(stack: Assembly) -> No
 
 def test_the_job_definition_lists_the_engines_of_the_image_with_what_they_can(stack: Assembly) -> None:
     engines = json.loads(stack.one("AWS::Batch::JobDefinition")["Parameters"]["engines"])
-    assert engines.keys() == {"deepspeech", "deepspeech-tflite"}
-    assert engines["deepspeech-tflite"]["models"] == ["tflite"]
-    assert "beam_width" in engines["deepspeech-tflite"]["options"]
+    assert engines.keys() == {"deepspeech-batched"}
+    assert engines["deepspeech-batched"]["models"] == ["pb", "pbmm", "tflite"]
+    assert "beam_width" in engines["deepspeech-batched"]["options"]
 
 
 def test_the_models_and_engines_depend_on_the_build_arguments() -> None:
@@ -240,7 +240,7 @@ def test_the_models_and_engines_depend_on_the_build_arguments() -> None:
     [
         ({"MODEL": "whisper-smal"}, "MODEL and MORE_MODELS have 'whisper-smal'; it must be one of asterisk-en, "),
         ({"ENGINES": "deepspeech vosk"}, "ENGINES has vosk, but there is no engines/vosk/engine.toml"),
-        ({"MORE_MODELS": "whisper-base"}, "no engine for a Whisper model .*; it has deepspeech, deepspeech-tflite"),
+        ({"MORE_MODELS": "whisper-base"}, "no engine for a Whisper model .*; it has deepspeech-batched"),
     ],
 )
 def test_an_image_whose_model_has_no_engine_is_not_deployed(build_args: dict[str, str], reason: str) -> None:
