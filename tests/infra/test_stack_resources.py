@@ -398,6 +398,8 @@ def test_airflows_configuration_names_bucket_queue_and_job_definition(stack: Ass
         "transcription.memory_gb_per_child": "4",
         "transcription.max_instances_default": "20",
         "transcription.max_usd": "0",
+        "transcription.built_in_models": "deepspeech-0.9.3-en",
+        "transcription.engines": "deepspeech-batched",
         "transcription.usd_per_vcpu_hour": "0.04048",
         "transcription.usd_per_gb_hour": "0.004445",
         "transcription.notification_topic_arn": "<NotificationsTopic>",
