@@ -54,11 +54,6 @@ def test_each_task_says_what_to_do_when_it_is_red(dag: Any) -> None:
     assert "Override parameters on existing runs" in dag.doc_md
 
 
-def test_a_task_has_no_link_that_is_never_set(dag: Any) -> None:
-    links = {task.task_id: [link.name for link in task.operator_extra_links] for task in dag.tasks}
-    assert links == {"sense_input": [], "plan": [], "submit": ["Batch Job Details"], "wait": [], "verify": []}
-
-
 def test_a_skipped_sense_input_skips_all_other_tasks(dag: Any) -> None:
     assert dag.get_task("sense_input").ignore_downstream_trigger_rules is True
 
