@@ -217,6 +217,10 @@ run: setup $(ASSEMBLY)/manifest.json ## Start a run on AWS now: make run PARAMS=
 	@$(AIRFLOW) infra/start_run.py "$(ASSEMBLY)" $(if $(PARAMS),--params "$$PARAMS") \
 		$(if $(UPLOADED_FROM),--uploaded-from "$(UPLOADED_FROM)") $(if $(UPLOADED_TO),--uploaded-to "$(UPLOADED_TO)")
 
+.PHONY: status
+status: setup $(if $(CLOUD),$(ASSEMBLY)/manifest.json) ## Print runs, progress and rejected recordings, of `make airflow`, or on AWS: make status CLOUD=stack
+	@$(AIRFLOW) infra/status.py $(if $(CLOUD),"$(ASSEMBLY)",--local .local/airflow)
+
 .PHONY: erase
 erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS for good: make erase NAME=calls/a.wav, NAME=calls/
 	@[ -n "$(NAME)" ] || { echo "NAME is missing. Run: make erase NAME=calls/a.wav, or NAME=calls/ for a folder (docs/bucket.md)" >&2; exit 1; }
@@ -297,7 +301,7 @@ check: setup build/cdk.out/manifest.json build/on_demand/manifest.json audit ## 
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
 	@$(AIRFLOW) -m mypy plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py infra/redaction.py infra/run_log.py \
-		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py requirements benchmark/plan.py benchmark/search.py tests
+		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py infra/status.py requirements benchmark/plan.py benchmark/search.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
 	@.venv/airflow/bin/lint-imports --no-logo

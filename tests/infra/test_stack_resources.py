@@ -398,7 +398,7 @@ def test_airflows_configuration_names_bucket_queue_and_job_definition(stack: Ass
         "transcription.memory_gb_per_child": "4",
         "transcription.max_instances_default": "20",
         "transcription.max_usd": "0",
-        "transcription.built_in_models": "deepspeech-0.9.3-en",
+        "transcription.built_in_models": "asterisk-en asterisk-en-pbmm deepspeech-0.9.3-en",
         "transcription.engines": "deepspeech-batched",
         "transcription.usd_per_vcpu_hour": "0.04048",
         "transcription.usd_per_gb_hour": "0.004445",
@@ -621,7 +621,8 @@ def test_a_second_deployment_in_the_account_shares_no_name_with_the_first(stack:
         return {
             properties[key]
             for resource in assembly.resources.values()
-            if resource["Type"] != "AWS::IAM::Policy"  # its name is unique within its role only
+            # Unique within their role, and their workgroup.
+            if resource["Type"] not in ("AWS::IAM::Policy", "AWS::Athena::NamedQuery")
             for properties in [resource.get("Properties", {})]
             for key in keys
             if isinstance(properties.get(key), str)
@@ -637,6 +638,7 @@ def test_the_stack_has_the_outputs_that_a_user_needs(stack: Assembly) -> None:
     assert set(outputs) == {
         "BucketName", "AirflowUrl", "AirflowEnvironmentName", "AirflowCodeBucketName", "AccessLogsBucketName",
         "JobQueueArn", "JobDefinitionArn", "JobDefinitionName", "WorkerLogGroupName", "NotificationTopicArn",
+        "SqlWorkGroup",
     }  # fmt: skip
     assert all(output["Description"] for output in outputs.values())
     assert plain(outputs["JobDefinitionArn"]["Value"]) == "<BatchWorker.JobDefinitionArn>"
