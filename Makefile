@@ -87,6 +87,14 @@ $(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
 		$$cmake --build build --parallel --target build_binary lmplz; } >build.log 2>&1 || \
 		{ tail -5 build.log >&2; echo "KenLM did not compile. The full log is .venv/kenlm/build.log" >&2; exit 1; }
 
+# The browser of the page's tests and the accessibility checker, from npm's packages.
+BROWSER := .venv/browser/chromium
+$(BROWSER): tests/page/browser/package-lock.json tests/page/browser/unpack.mjs .venv/infra/lock
+	@echo "Installing the browser of the tests"
+	@PATH="$(NODE)/bin:$$PATH" node "$(NODE)/lib/node_modules/npm/bin/npm-cli.js" ci --prefix tests/page/browser --cache .venv/npm \
+		--no-audit --no-fund --ignore-scripts --silent
+	@rm -rf $(@D) && $(NODE)/bin/node tests/page/browser/unpack.mjs $(@D)
+
 # The packages of the images, as files for the tests of their Dockerfiles.
 # Wheels for an engine's Python, whichever Linux they were built for.
 wheels_for = --python-version $(1) --implementation cp $(patsubst %,--abi %,cp$(subst .,,$(1)) abi3 none) \
@@ -231,8 +239,12 @@ erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS f
 TESTED := build/cdk.out/manifest.json build/local/manifest.json build/on_upload/manifest.json build/on_demand/manifest.json
 
 .PHONY: test
-test: setup $(TESTED) $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
+test: setup $(TESTED) $(BROWSER) $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
 	@$(AIRFLOW) -m tests.run $(ARGS)
+
+.PHONY: screenshots
+screenshots: setup $(TESTED) $(BROWSER) ## Make the pictures of README.md and docs/ui.md again
+	@SCREENSHOTS=1 $(AIRFLOW) -m tests.run tests/page/test_browser.py
 
 .PHONY: image-test
 image-test: setup ## Build the worker's image and test it in containers: with Docker, or as root on Debian
@@ -251,7 +263,7 @@ costs: setup build/cdk.out/manifest.json build/on_demand/manifest.json ## Comput
 	@$(AIRFLOW) -m benchmark.deployment_costs
 
 .PHONY: coverage
-coverage: setup $(TESTED) ## Measure the test coverage of plugins/ and the worker; also takes ARGS
+coverage: setup $(TESTED) $(BROWSER) ## Measure the test coverage of plugins/ and the worker; also takes ARGS
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@$(AIRFLOW) -m tests.run --coverage $(ARGS)
 	@$(AIRFLOW) -m coverage combine --quiet

@@ -25,7 +25,7 @@ _STOP_SECONDS = 20
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
-def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui_port: int) -> int:
+def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui_port: int, users: str = "") -> int:
     """Start the local AWS and Airflow, print how to use them, and stop both when the user presses Ctrl-C.
 
     Args:
@@ -34,6 +34,7 @@ def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui
         home: Airflow's home folder. Its database is kept for the next start; the bucket is not kept.
         aws_port: Port of the local AWS on 127.0.0.1.
         ui_port: Port of Airflow's UI on 127.0.0.1.
+        users: As `ui_variables`.
 
     Returns:
         the exit code: 0 after Ctrl-C, else 1.
@@ -44,7 +45,7 @@ def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui
         with server.running(runtime, port=aws_port) as aws:
             stack = deployment.deploy(aws, cloud_assembly)
             print(f"The local AWS runs at {aws.endpoint}: {stack.resources} resources of the CDK app.", flush=True)
-            variables = airflow.environment(aws, stack, home) | ui_variables(ui_port)
+            variables = airflow.environment(aws, stack, home) | ui_variables(ui_port, users)
 
             def begin() -> None:
                 airflow.run(["dags", "unpause", "--yes", "transcription"], variables)
@@ -86,13 +87,21 @@ def run_on_cloud(cloud_assembly: Path, *, home: Path, ui_port: int) -> int:
         return 0
 
 
-def ui_variables(ui_port: int) -> dict[str, str]:
-    """Environment variables of the UI on this port of 127.0.0.1, without a password."""
+def ui_variables(ui_port: int, users: str = "") -> dict[str, str]:
+    """Environment variables of the UI on this port of 127.0.0.1.
+
+    Args:
+        ui_port: The port.
+        users: Who may sign in and their roles, such as `ann:USER,bob:VIEWER`; Airflow writes their passwords to
+            `simple_auth_manager_passwords.json.generated` in its home folder. Empty: everybody is an administrator
+            without a password.
+    """
     return {
         "AIRFLOW__API__PORT": str(ui_port),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{ui_port}",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ui_port}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": str(not users),
+        **({"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users} if users else {}),
     }
 
 

@@ -223,6 +223,12 @@ class Airflow(Construct):
         corrections = tasks.audio_bucket.arn_for_objects(f"{layout.CORRECTIONS}*")
         allow("Correct", ["s3:GetObject", "s3:PutObject"], [corrections])
         tasks.allow(role, other_namespaces=["AmazonMWAA"])
+        # --- Permissions for the Transcripts page in the UI, which signs uploads and puts rejected recordings back. The
+        # tags belong to a recording and go where it goes.
+        audio = tasks.audio_bucket
+        waiting, failed = (audio.arn_for_objects(f"{prefix}*") for prefix in (layout.INPUT, layout.FAILED))
+        allow("Upload", ["s3:PutObject", "s3:PutObjectTagging"], [waiting])
+        allow("PutBack", ["s3:GetObjectTagging"], [failed])
         return role
 
 

@@ -1,6 +1,6 @@
 """The buckets: audio and transcripts, the code of Amazon MWAA's Airflow, and the access logs of these two."""
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -31,6 +31,7 @@ class Storage(Construct):
             versioned=True,
             server_access_logs_bucket=self.access_logs,
             server_access_logs_prefix="audio/",
+            cors=[self._uploads_from_the_page()],
             lifecycle_rules=[
                 self._old_versions_expire(),
                 s3.LifecycleRule(
@@ -64,6 +65,24 @@ class Storage(Construct):
             server_access_logs_bucket=self.access_logs,
             server_access_logs_prefix="airflow-code/",
             lifecycle_rules=[self._old_versions_expire()],
+        )
+
+    def _uploads_from_the_page(self) -> s3.CorsRule:
+        """Browsers may upload from the Transcripts page, in Amazon MWAA's UI or in `make airflow CLOUD=stack`.
+
+        The rule gives nobody a right: an upload needs a signed address, which only Airflow's server makes. The bucket
+        cannot name the host of the environment's UI, because the environment is created after the bucket.
+        """
+        stack = Stack.of(self)
+        return s3.CorsRule(
+            allowed_methods=[s3.HttpMethods.PUT],
+            allowed_origins=[
+                f"https://*.airflow.{stack.region}.on.aws",
+                f"https://*.{stack.region}.airflow.{stack.url_suffix}",
+                "http://127.0.0.1:*",
+            ],
+            allowed_headers=["content-type", "if-none-match"],
+            max_age=300,
         )
 
     def _old_versions_expire(self) -> s3.LifecycleRule:

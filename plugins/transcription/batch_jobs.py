@@ -96,6 +96,25 @@ def log_streams(client: Any, job: dict[str, Any]) -> dict[int, str]:
     return found
 
 
+def newest_definition(client: Any, job_definition: str) -> dict[str, Any] | None:
+    """The newest active revision of a job definition, or None if there is none.
+
+    Args:
+        client: A boto3 client of Batch.
+        job_definition: Its name, name and revision, or ARN.
+    """
+    which = {"jobDefinitions": [job_definition]} if ":" in job_definition else {"jobDefinitionName": job_definition}
+    pages = client.get_paginator("describe_job_definitions").paginate(**which, status="ACTIVE")
+    found = [definition for page in pages for definition in page["jobDefinitions"]]
+    return max(found, key=lambda definition: definition["revision"], default=None)
+
+
+def containers(definition: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The containers of a job definition."""
+    for task in definition.get("ecsProperties", {}).get("taskProperties", ()):
+        yield from task["containers"]
+
+
 def described(client: Any, jobs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The descriptions of jobs, by their summaries."""
     for some in batched(jobs, _DESCRIBE_BATCH):

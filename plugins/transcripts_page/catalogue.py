@@ -133,6 +133,13 @@ class Catalogue:
         """Let the search know a correction at once, before the next listing has it."""
         self._newest.put_correction(stored.correction, stored.etag)
 
+    def look_for(self, run_id: str) -> None:
+        """List the bucket again if it has other totals of a run than the listing says: the run has just ended."""
+        key = layout.totals_key(run_id)
+        found = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1).get("Contents", ())
+        if found and found[0]["ETag"].strip('"') != self._current().totals.get(key):
+            self.refresh()
+
     def refresh(self) -> None:
         """List the bucket now."""
         with self._listing_now:
