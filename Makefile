@@ -158,8 +158,8 @@ fine-tune: .venv/worker/lock $(ENGINES) .venv/fine-tuning/lock $(KENLM) ## Make 
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
-airflow: setup $(if $(CLOUD),$(ASSEMBLY),$(LOCAL_ASSEMBLY))/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS, or with CLOUD=stack on AWS; Ctrl-C stops it
-	@$(LOCAL) airflow $(if $(CLOUD),--cloud --home .local/airflow-cloud) $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
+airflow: setup $(if $(CLOUD),$(ASSEMBLY),$(LOCAL_ASSEMBLY))/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS, or with CLOUD=stack on AWS (EMPTY=1: no first run); Ctrl-C stops it
+	@$(LOCAL) airflow $(if $(CLOUD),--cloud --home .local/airflow-cloud,$(if $(EMPTY),,--audio "$(or $(AUDIO),tests/recordings)")) $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
 
 .PHONY: synth
 synth: $(ASSEMBLY)/manifest.json ## Synthesise the CDK app to build/cdk.out
