@@ -158,8 +158,8 @@ fine-tune: .venv/worker/lock $(ENGINES) .venv/fine-tuning/lock $(KENLM) ## Make 
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
-airflow: setup $(if $(CLOUD),$(ASSEMBLY),$(LOCAL_ASSEMBLY))/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS, or with CLOUD=stack on AWS; Ctrl-C stops it
-	@$(LOCAL) airflow $(if $(CLOUD),--cloud --home .local/airflow-cloud) $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
+airflow: setup $(if $(CLOUD),$(ASSEMBLY),$(LOCAL_ASSEMBLY))/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS, or with CLOUD=stack on AWS (EMPTY=1: no first run); Ctrl-C stops it
+	@$(LOCAL) airflow $(if $(CLOUD),--cloud --home .local/airflow-cloud,$(if $(EMPTY),,--audio "$(or $(AUDIO),tests/recordings)")) $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
 
 .PHONY: synth
 synth: $(ASSEMBLY)/manifest.json ## Synthesise the CDK app to build/cdk.out
@@ -224,6 +224,10 @@ destroy: setup $(ASSEMBLY)/manifest.json infra/node_modules/aws-cdk/bin/cdk ## D
 run: setup $(ASSEMBLY)/manifest.json ## Start a run on AWS now: make run PARAMS='{"prefix": "calls/"}', UPLOADED_FROM=… UPLOADED_TO=…
 	@$(AIRFLOW) infra/start_run.py "$(ASSEMBLY)" $(if $(PARAMS),--params "$$PARAMS") \
 		$(if $(UPLOADED_FROM),--uploaded-from "$(UPLOADED_FROM)") $(if $(UPLOADED_TO),--uploaded-to "$(UPLOADED_TO)")
+
+.PHONY: status
+status: setup $(if $(CLOUD),$(ASSEMBLY)/manifest.json) ## Print runs, progress and rejected recordings, of `make airflow`, or on AWS: make status CLOUD=stack
+	@$(AIRFLOW) infra/status.py $(if $(CLOUD),"$(ASSEMBLY)",--local .local/airflow)
 
 .PHONY: erase
 erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS for good: make erase NAME=calls/a.wav, NAME=calls/
@@ -309,7 +313,7 @@ check: setup build/cdk.out/manifest.json build/on_demand/manifest.json audit ## 
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
 	@$(AIRFLOW) -m mypy plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py infra/redaction.py infra/run_log.py \
-		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py requirements benchmark/plan.py benchmark/search.py tests
+		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py infra/status.py requirements benchmark/plan.py benchmark/search.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
 	@.venv/airflow/bin/lint-imports --no-logo

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import batched as batched_engine
-from benchmark import corpus, ways
+from benchmark import child_costs, corpus, prices, ways
 from benchmark import engines as engines_
 from benchmark.document import BATCHED, COSTS, ENGINES_PAGE, machine, table, write
 from benchmark.rounds import Rounds, cpu, in_turns, medians, memory, paired, same_texts, speed_up, turned, turns, wall
@@ -40,9 +40,7 @@ PBMM = Model(ways.SMALL / "asterisk-en.pbmm", SCORER)
 FULL_SIZE = Model(ways.FULL_SIZE)
 FULL_SIZE_TFLITE = "full-size, `.tflite`"
 LATENCY = 0.1  # seconds
-# The values in docs/costs.md.
 TWO_ENGINES = 1.92  # speed of two engines / one engine: the lowest median of the part full-size so far
-ON_DEMAND, SPOT = 0.09985, 0.031  # USD per child-hour
 
 
 @dataclass(frozen=True)
@@ -262,7 +260,6 @@ def defaults(effort: Effort) -> None:
         if result["pieces"]:
             body += piece_table(result["pieces"]) + "\n"
     write("defaults", body, found)
-    write("costs", stamp("full-size `.tflite`, no scorer", effort.rounds) + cost_table(found), None, COSTS)
 
 
 def long(effort: Effort) -> None:
@@ -333,7 +330,7 @@ def engines(effort: Effort) -> None:
 def usd(rtf: float) -> tuple[float, float]:
     """USD for 1,000 hours of audio on demand and on Spot, with the prices and the formula of docs/costs.md."""
     hours = 1000 * rtf / TWO_ENGINES
-    return hours * ON_DEMAND, hours * SPOT
+    return hours * prices.CHILD_HOUR, hours * prices.CHILD_HOUR_SPOT
 
 
 def batched(effort: Effort) -> None:
@@ -342,9 +339,17 @@ def batched(effort: Effort) -> None:
     write("batched", stamp("full-size model, the model's beam (500)", effort.rounds) + body, facts, BATCHED)
 
 
+def costs_of_audio(effort: Effort) -> None:
+    """What 1,000 hours of audio cost: see child_costs.py."""
+    found = child_costs.measure(effort.rounds)
+    what = "full-size model, the model's beam (500), two processes on two CPUs"
+    kept = child_costs.keep(found, machine())
+    write("costs", stamp(what, effort.rounds) + child_costs.cost_table(found), kept, COSTS)
+
+
 PARTS: dict[str, Callable[[Effort], None]] = {
     "small": small, "full-size": full_size, "start": start, "forms": forms, "defaults": defaults, "long": long,
-    "engines": engines, "batched": batched,
+    "engines": engines, "batched": batched, "costs": costs_of_audio,
 }  # fmt: skip
 
 
@@ -364,18 +369,6 @@ def beam_table(rows: list[dict[str, Any]]) -> str:
         [(row["beam"], f"{row['rtf']:.4f}", f"{row['same']:.0%}",
           *(f"{row['errors'][name]:.1%}" for name in conditions)) for row in rows],
     )  # fmt: skip
-
-
-def cost_table(found: dict[str, Any]) -> str:
-    """The cost of 1,000 hours of audio on Fargate, with the prices and the formula of docs/costs.md."""
-    rows = []
-    for row in found[FULL_SIZE_TFLITE]["beams"]:
-        hours = 1000 * row["rtf"] / TWO_ENGINES
-        rows.append((
-            row["beam"], f"{row['rtf']:.3f}", f"{hours:.0f}", f"{hours * ON_DEMAND:.2f}", f"{hours * SPOT:.2f}",
-            f"{hours / 20:.1f} hours",
-        ))  # fmt: skip
-    return table(["beam", "RTF", "child-hours", "USD on demand", "USD on Spot", "20 children take"], rows)
 
 
 def piece_table(rows: list[dict[str, Any]]) -> str:

@@ -66,8 +66,7 @@ def tables(quick: bool, rounds: int) -> tuple[str, dict[str, Any]]:
 
 def compared(model: Model, pieces: Sequence[Samples], rounds: int) -> dict[str, list[Run]]:
     """Run both engines on the pieces, in turns."""
-    library = "deepspeech-tflite" if model.path.suffix == ".tflite" else "deepspeech"
-    engines = {LIBRARY: library, OURS: BATCHED}
+    engines = {LIBRARY: model.library, OURS: BATCHED}
     found: dict[str, list[Run]] = {name: [] for name in engines}
     for number, name in turns(rounds, engines):
         run = engine_run(engines[name], model, pieces)

@@ -31,10 +31,10 @@ LEAST_SECONDS = 60.0
 DATABASE_GB = 10
 REGISTRY_AND_LOGS = 0.50
 
-# For audio: CPU seconds per second of audio at beam 500 without a scorer, the speed of two engines on two vCPUs
-# (docs/costs.md), and the default settings.
-RTF, TWO_ENGINES = 0.265, 1.92
-CHILD_VCPUS, CHILD_GB, SCRATCH_GB = 2, 4, 10
+CHILD_SECONDS = float(json.loads((ROOT / "benchmark" / "child_costs.json").read_text("utf-8"))["usual"])
+"""What a child takes for a second of audio, with a deployment's usual engine and model: `make bench PARTS=costs`."""
+
+# The default settings.
 MOST_CHILDREN, AUDIO_HOURS_PER_CHILD = 20, 1.0
 CHILD_START_HOURS = 1 / 60
 
@@ -131,8 +131,7 @@ def total(items: Items) -> float:
 
 def child_hour(*, public: bool) -> float:
     """US dollars for an hour of a child, on demand."""
-    address = prices.PUBLIC_ADDRESS_HOUR if public else 0.0
-    return CHILD_VCPUS * prices.VCPU_HOUR + CHILD_GB * prices.GB_HOUR + SCRATCH_GB * prices.STORAGE_GB_HOUR + address
+    return prices.CHILD_HOUR + (prices.PUBLIC_ADDRESS_HOUR if public else 0.0)
 
 
 def children_of_a_night(audio_hours: float) -> int:
@@ -143,14 +142,14 @@ def children_of_a_night(audio_hours: float) -> int:
 def audio(audio_hours: float, *, public: bool) -> float:
     """US dollars for the children of a month's audio, which comes evenly in all nights."""
     children = children_of_a_night(audio_hours / prices.NIGHTS)
-    work = audio_hours * RTF / TWO_ENGINES
+    work = audio_hours * CHILD_SECONDS
     return (work + prices.NIGHTS * children * CHILD_START_HOURS) * child_hour(public=public)
 
 
 def waiting_hours(audio_hours: float) -> float:
     """Hours of a month for which a run waits for its children."""
     each = audio_hours / prices.NIGHTS
-    return prices.NIGHTS * (each * RTF / TWO_ENGINES / children_of_a_night(each) + CHILD_START_HOURS)
+    return prices.NIGHTS * (each * CHILD_SECONDS / children_of_a_night(each) + CHILD_START_HOURS)
 
 
 def monthly(idle: float, *, size: Size | None) -> Callable[[float], float]:

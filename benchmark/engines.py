@@ -40,14 +40,20 @@ def ways_of_all() -> dict[str, Way]:
     """What is compared, by the name in the table. Everything runs on one CPU."""
     small, base = ways.SMALL, str(whisper_base())
 
-    def ours(path: Path, scorer: Path | None = None) -> Way:
-        return lambda audio: ways.worker(Model(path, scorer), audio, "0", interval=0.2, output_formats=["json"])
+    def ours(path: Path, scorer: Path | None = None, engine: str | None = None) -> Way:
+        formats = ["json"]
+        return lambda audio: ways.worker(
+            Model(path, scorer), audio, "0", interval=0.2, engine=engine, output_formats=formats
+        )
 
     def peer(script: str, *arguments: str) -> Way:
         return functools.partial(ways.peer, script, arguments=arguments)
 
+    demo, batched = (small / "asterisk-en.tflite", small / "asterisk-en.scorer"), "deepspeech-batched"
     return {
-        "`deepspeech-tflite`, demo model and scorer": ours(small / "asterisk-en.tflite", small / "asterisk-en.scorer"),
+        "`deepspeech-batched`, demo model and scorer": ours(*demo, batched),
+        f"`deepspeech-batched`, full size, {NOT_ENGLISH}": ours(ways.FULL_SIZE, None, batched),
+        "`deepspeech-tflite`, demo model and scorer": ours(*demo),
         "`deepspeech`, demo model and scorer": ours(small / "asterisk-en.pbmm", small / "asterisk-en.scorer"),
         f"`deepspeech-tflite`, full size, {NOT_ENGLISH}": ours(ways.FULL_SIZE),
         f"`deepspeech`, full size, {NOT_ENGLISH}": ours(ways.full_size_pbmm().path),

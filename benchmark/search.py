@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,14 @@ PLAN = "0123456789abcdef"
 BUCKET = "bench"
 REPEATS = 20
 
+_VOCABULARY = [f"word{rank}" for rank in range(1, VOCABULARY + 1)]
+_FREQUENCIES = list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1)))
+
 
 def recordings(run: int, count: int, chance: random.Random) -> Iterator[Indexed]:
     """Recordings of 150 words as often as words in a language, one of them only in this run."""
-    frequencies = [1 / rank for rank in range(1, VOCABULARY + 1)]
-    vocabulary = [f"word{rank}" for rank in range(1, VOCABULARY + 1)]
     for number in range(count):
-        spoken = [*chance.choices(vocabulary, frequencies, k=WORDS - 1), f"onlyinrun{run}"]
+        spoken = [*chance.choices(_VOCABULARY, cum_weights=_FREQUENCIES, k=WORDS - 1), f"onlyinrun{run}"]
         words = [TimedWord(text, second * 0.4, second * 0.4 + 0.3) for second, text in enumerate(spoken)]
         text = " ".join(spoken)
         entry = ReportEntry(

@@ -19,9 +19,18 @@ from transcription_contract.speech_engines import SpeechEngine
 
 START = 60.0  # seconds: placing the container, pulling the image
 LOAD = 1.5  # seconds: from the process's start to an engine that is ready
-_TOML = Path(__file__).parents[1] / "worker_image" / "engines" / "deepspeech-tflite" / "engine.toml"
-RTF = SpeechEngine.of_toml("deepspeech-tflite", _TOML.read_text("utf-8")).cpu_seconds_of(0) or 0.0
-"""CPU time of one engine for a second of audio while the other engine works."""
+_FULL_SIZE = 47_356_848  # bytes of a full-size .tflite
+
+
+def _cpu_seconds(engine: str) -> float:
+    """An engine's CPU time for a second of audio, with a scorer, while another engine works."""
+    toml = Path(__file__).parents[1] / "worker_image" / "engines" / engine / "engine.toml"
+    found = SpeechEngine.of_toml(engine, toml.read_text("utf-8"))
+    return found.cpu_seconds_of(_FULL_SIZE, has_scorer=True) or 0.0
+
+
+RTF = _cpu_seconds("deepspeech-batched")
+ORIGINAL_RTF = _cpu_seconds("deepspeech-tflite")
 ENGINES = 2  # of a child with 2 vCPUs
 OVERHEAD = 0.016  # CPU-seconds per file outside the engine
 ORIGINAL_LOAD = 1.0  # seconds per file: process, model and scorer
@@ -68,7 +77,7 @@ def own_seconds(audio_seconds: float) -> float:
 
 def original_seconds(audio_seconds: float) -> float:
     """Wall seconds for a recording in the original's way: one process per file, one engine."""
-    return audio_seconds * RTF + ORIGINAL_LOAD
+    return audio_seconds * ORIGINAL_RTF + ORIGINAL_LOAD
 
 
 def billed(shares: Sequence[Sequence[float]], load: float) -> tuple[float, float]:

@@ -44,10 +44,14 @@ class Model:
     scorer: Path | None = None
 
     @property
+    def library(self) -> str:
+        """The engine with libdeepspeech for this file."""
+        return "deepspeech-tflite" if self.path.suffix == ".tflite" else "deepspeech"
+
+    @property
     def python(self) -> Path:
-        """The interpreter of the environment with DeepSpeech's runtime for this file."""
-        engine = "deepspeech-tflite" if self.path.suffix == ".tflite" else "deepspeech"
-        return ENGINES / engine / "bin" / "python"
+        """The interpreter of that engine's environment."""
+        return ENGINES / self.library / "bin" / "python"
 
 
 @dataclass(frozen=True)
@@ -103,30 +107,14 @@ def worker(
     """Run `python -m transcriber` on a bucket with the audio and the given run options.
 
     Args:
-        engine: The only engine that it has. None: it has all of them.
+        engine: The engine that it uses. None: libdeepspeech, or Whisper for a folder.
     """
-    if engine is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / engine).symlink_to(PROGRAMS / engine)
-            return _worker(model, audio, {"ENGINES_DIR": folder}, cpus, latency, interval, options)
-    return _worker(model, audio, {}, cpus, latency, interval, options)
-
-
-def _worker(
-    model: Model,
-    audio: dict[str, bytes],
-    added: dict[str, str],
-    cpus: str,
-    latency: float,
-    interval: float,
-    options: dict[str, Any],
-) -> Outcome:
     settings = {
-        **added,
         "MODEL": str(model.path),
         "SCORER": str(model.scorer or "none"),
         "PYTHONPATH": f"{ROOT / 'worker_image'}:{ROOT / 'plugins'}",
     }
+    options = {"output_formats": [], "engine": engine or (model.library if model.path.is_file() else None), **options}
     return _on_bucket([str(WORKER_PYTHON), "-m", "transcriber"], settings, audio, cpus, latency, interval, options)
 
 

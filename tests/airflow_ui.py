@@ -89,17 +89,24 @@ class Running:
 
 
 @contextmanager
-def running_airflow(name: str, *, assembly: str, users: str = "") -> Iterator[Running]:
+def running_airflow(name: str, *, assembly: str, users: str = "", audio: Path | None = None) -> Iterator[Running]:
     """Run Airflow until the block ends, and check that nothing of it is left then.
 
     Args:
         name: Of its home folder under `.local/`.
         assembly: The output folder of the CDK app's synthesis.
         users: As `local_aws.ui.ui_variables`.
+        audio: Folder of recordings for a first run.
     """
     home = PROJECT / ".local" / name
     aws_port, ui_port = free_port(), free_port()
-    options = {"home": home, "aws-port": aws_port, "ui-port": ui_port, **({"users": users} if users else {})}
+    options = {
+        "home": home,
+        "aws-port": aws_port,
+        "ui-port": ui_port,
+        **({"users": users} if users else {}),
+        **({"audio": audio} if audio else {}),
+    }
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "local_aws", "--assembly", assembly, "airflow"),

@@ -39,8 +39,14 @@ def job_of_plan(client: Any, job_queue: str, run_id: str, plan_id: str) -> str |
 
 def live_runs(client: Any, job_queue: str) -> set[str]:
     """Folders of the runs that have a live job in the queue (see `layout.run_folder`)."""
+    return set(live_jobs(client, job_queue))
+
+
+def live_jobs(client: Any, job_queue: str) -> dict[str, str]:
+    """Ids of the live jobs in the queue, by the folders of their runs."""
     start, end = len(_NAME), -len("-") - PLAN_ID_LENGTH
-    return {job["jobName"][start:end] for job in _jobs(client, job_queue, _NAME) if job["status"] in ACTIVE}
+    live = (job for job in _jobs(client, job_queue, _NAME) if job["status"] in ACTIVE)
+    return {job["jobName"][start:end]: job["jobId"] for job in live}
 
 
 def _jobs(client: Any, job_queue: str, name_start: str) -> Iterator[dict[str, Any]]:

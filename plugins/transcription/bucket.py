@@ -242,7 +242,7 @@ class Bucket:
         return (recording for _, recording in self._in_parallel(self._indexed, entries))
 
     def _indexed(self, entry: ReportEntry) -> Indexed:
-        if not entry.transcript_key:
+        if not entry.transcript_version:  # there is no transcript, or an earlier pipeline did not say which version
             return Indexed(entry)
         document = self._transcript_json(entry)
         if document is None:

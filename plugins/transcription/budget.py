@@ -62,7 +62,10 @@ class JobSize:
 def cpu_rates(facts: Mapping[ModelChoice, ModelFacts], settings: Configuration) -> CpuRates:
     """The CPU time that each model takes for a second of audio: as the settings say, else as measured."""
     stated = settings.cpu_seconds_per_audio_second
-    return {choice: stated or found.cpu_seconds or _UNMEASURED for choice, found in facts.items()}
+    return {
+        choice: stated or found.cpu_seconds(has_scorer=choice.has_scorer) or _UNMEASURED
+        for choice, found in facts.items()
+    }
 
 
 def keep_within(grouped: Grouped, size: JobSize, *, cut: bool, again: bool) -> None:

@@ -87,10 +87,9 @@ class ModelFacts:
     language: str | None = None
     """The only language that it knows; None if it has several, or does not say."""
 
-    @property
-    def cpu_seconds(self) -> float | None:
+    def cpu_seconds(self, *, has_scorer: bool) -> float | None:
         """Measured CPU time for a second of audio, or None if nobody measured it."""
-        return self.engine.cpu_seconds_of(self.size) if self.engine else None
+        return self.engine.cpu_seconds_of(self.size, has_scorer=has_scorer) if self.engine else None
 
 
 class ModelRule:

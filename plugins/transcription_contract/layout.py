@@ -143,7 +143,12 @@ def run_prefix(run_id: str) -> str:
 
 def plan_key(run_id: str) -> str:
     """Key of the run's newest plan."""
-    return run_prefix(run_id) + PLAN
+    return plan_key_of_folder(run_folder(run_id))
+
+
+def plan_key_of_folder(folder: str) -> str:
+    """Key of the newest plan of the run with this `run_folder`."""
+    return f"{RUNS}{folder}/{PLAN}"
 
 
 def totals_key(run_id: str) -> str:

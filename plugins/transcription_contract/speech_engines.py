@@ -36,9 +36,11 @@ class SpeechEngine:
     preferred: bool = False
     """Whether it goes before other engines that run the same kind of model."""
     cpu_seconds: float | None = None
-    """CPU time for a second of audio, as measured; None: unknown."""
+    """CPU time for a second of audio, as measured, whatever the model; None: unknown."""
+    cpu_seconds_with_scorer: float | None = None
+    """The same with a scorer, which prunes the search; None: as without."""
     cpu_seconds_per_gigabyte: float | None = None
-    """The same for each gigabyte of the model's weights, for an engine whose models differ in size."""
+    """What each gigabyte of the model's weights adds, for an engine whose models differ in size."""
 
     @classmethod
     def of_toml(cls, name: str, text: str) -> SpeechEngine:
@@ -62,6 +64,7 @@ class SpeechEngine:
             scorer=bool(stated.get("scorer", False)),
             preferred=bool(stated.get("preferred", False)),
             cpu_seconds=stated.get("cpu_seconds"),
+            cpu_seconds_with_scorer=stated.get("cpu_seconds_with_scorer"),
             cpu_seconds_per_gigabyte=stated.get("cpu_seconds_per_gigabyte"),
         )
         unknown = engine.options - engine_option_names()
@@ -73,17 +76,21 @@ class SpeechEngine:
         """The engine as plain JSON values, without what is empty."""
         stated = {**vars(self), "models": sorted(self.models), "options": sorted(self.options)}
         del stated["name"]
-        return {name: value for name, value in stated.items() if value or name in ("models", "options")}
+        return {name: value for name, value in stated.items() if value is not None and value is not False}
 
-    def cpu_seconds_of(self, model_bytes: int) -> float | None:
+    def cpu_seconds_of(self, model_bytes: int, *, has_scorer: bool) -> float | None:
         """Estimated CPU time for a second of audio, or None if nobody measured it.
 
         Args:
             model_bytes: Size of the model's weights.
+            has_scorer: Whether a scorer is used with it.
         """
-        if self.cpu_seconds_per_gigabyte is not None:
-            return self.cpu_seconds_per_gigabyte * model_bytes / GIGABYTE
-        return self.cpu_seconds
+        search = self.cpu_seconds
+        if has_scorer and self.cpu_seconds_with_scorer is not None:
+            search = self.cpu_seconds_with_scorer
+        if self.cpu_seconds_per_gigabyte is None:
+            return search
+        return (search or 0.0) + self.cpu_seconds_per_gigabyte * model_bytes / GIGABYTE
 
     def check(self, options: TranscriptionOptions, choice: ModelChoice, language: str | None) -> None:
         """Check that the engine can do what a run wants with a model.

@@ -97,7 +97,7 @@ def test_halves_are_rounded_away_from_zero(value: float) -> None:
 
 
 def test_the_gates_follow_their_functions_and_stay_in_their_range() -> None:
-    values = np.linspace(-30, 30, 20_001, dtype=np.float32)[None]
+    values = np.append(np.linspace(-30, 30, 20_001, dtype=np.float32), np.float32([100, -100, 1e4, -1e4]))[None]
     logistic = computed(lambda made: made.logistic("x"), values)
     tanh = computed(lambda made: made.tanh("x"), values)
     np.testing.assert_allclose(logistic, 1 / (1 + np.exp(-values.astype(np.float64))), atol=3e-7)

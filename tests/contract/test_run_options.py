@@ -16,7 +16,14 @@ from transcription_contract.run_options import OptionError, RunOptions, Transcri
 
 def test_without_values_every_option_has_its_default() -> None:
     assert parse(RunOptions, {}) == RunOptions()
-    assert parse(RunOptions, {option.name: None for option in run_options.options(RunOptions)}) == RunOptions()
+    empty = {option.name: None for option in run_options.options(RunOptions)}
+    assert parse(RunOptions, empty) == RunOptions(output_formats=())
+
+
+def test_words_with_times_are_there_unless_the_run_wants_the_text_only() -> None:
+    assert parse(RunOptions, {}).output_formats == ("json",)
+    for nothing in (None, []):
+        assert parse(RunOptions, {"output_formats": nothing}).output_formats == ()
 
 
 def test_every_allowed_value_is_accepted_and_normalised() -> None:

@@ -120,8 +120,7 @@ def test_every_line_of_a_terminal_that_shows_both_streams_is_an_event(children: 
     ("python", "modules", "at_least"),
     [
         ("python", "transcriber.worker, transcriber.audio, transcriber.pieces", 300),
-        ("/opt/engine-environments/deepspeech-tflite/bin/python", "engine_protocol, deepspeech, difflib", 100),
-        ("/opt/engine-environments/deepspeech/bin/python", "engine_protocol, deepspeech, difflib", 100),
+        ("/opt/engine-environments/deepspeech-batched/bin/python", "engine_protocol, onnxruntime, ds_ctcdecoder", 100),
     ],
 )
 def test_a_container_has_the_bytecode_of_all_that_it_imports(

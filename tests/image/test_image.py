@@ -22,7 +22,7 @@ from transcription_contract.results import ExitCode
 from transcription_stack import build_context
 
 SOURCES = PROJECT / "worker_image"
-ENGINES = ("deepspeech", "deepspeech-tflite")
+ENGINES = ("deepspeech-batched",)
 PROGRAMS = ("bin/", "sbin/", "lib/", "opt/", "usr/bin/", "usr/sbin/", "usr/lib/", "usr/libexec/", "usr/local/")
 
 

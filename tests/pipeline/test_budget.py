@@ -121,6 +121,25 @@ def test_the_cost_of_a_model_is_the_measured_one_unless_the_deployment_states_an
     assert {*cpu_rates(facts, PRICES).values()} == {1}
 
 
+@pytest.mark.parametrize(
+    ("stated", "size", "has_scorer", "cost"),
+    [
+        ({}, 7, True, None),
+        ({"cpu_seconds": 0.3}, 7, True, 0.3),
+        ({"cpu_seconds": 0.3, "cpu_seconds_with_scorer": 0.1}, 7, True, 0.1),
+        ({"cpu_seconds": 0.3, "cpu_seconds_with_scorer": 0.1}, 7, False, 0.3),
+        ({"cpu_seconds": 0.3, "cpu_seconds_with_scorer": 0.0, "cpu_seconds_per_gigabyte": 0.5}, 2 * 10**8, True, 0.1),
+        ({"cpu_seconds": 0.3, "cpu_seconds_with_scorer": 0.0, "cpu_seconds_per_gigabyte": 0.5}, 2 * 10**8, False, 0.4),
+    ],
+)
+def test_an_engines_cost_has_a_part_for_the_search_and_one_for_the_weights(
+    stated: dict[str, float], size: int, has_scorer: bool, cost: float | None
+) -> None:
+    engine = SpeechEngine(name="d", models=frozenset(), options=frozenset(), **stated)  # type: ignore[arg-type]
+    assert engine.cpu_seconds_of(size, has_scorer=has_scorer) == pytest.approx(cost)
+    assert SpeechEngine.of_json("d", engine.to_json()) == engine
+
+
 def test_a_plan_above_the_limit_writes_no_manifest(put: Any, configured: Any, keys: Any) -> None:
     put("input/a.wav")
     with pytest.raises(Exception, match=r"Nothing is started\. Raise max_usd"):

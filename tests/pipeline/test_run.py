@@ -199,7 +199,7 @@ def test_a_model_that_is_missing_fails_the_run_before_any_child_starts(
     assert keys() == ["input/a.wav"]
 
 
-def test_a_run_whose_folders_need_three_engines_uses_all_of_them(
+def test_a_run_whose_folders_need_several_engines_uses_all_of_them(
     run: Any, put: Any, keys: Any, read: Any, report: Any, empty_bucket: str
 ) -> None:
     sample = (RECORDINGS / "vm-leavemsg.wav").read_bytes()
@@ -211,8 +211,8 @@ def test_a_run_whose_folders_need_three_engines_uses_all_of_them(
     assert done.returncode == 0, done.stdout
     made = {folder: json.loads(read(f"output/{folder}/a.json")) for folder in ("asterisk-en", "asterisk-en-pbmm", "en")}
     assert {folder: document["engine"].split()[0] for folder, document in made.items()} == {
-        "asterisk-en": "deepspeech-tflite",
-        "asterisk-en-pbmm": "deepspeech",
+        "asterisk-en": "deepspeech-batched",
+        "asterisk-en-pbmm": "deepspeech-batched",
         "en": "whisper",
     }
     assert made["en"]["model"]["name"] == f"s3://{empty_bucket}/models/en/tiny/"
@@ -221,7 +221,7 @@ def test_a_run_whose_folders_need_three_engines_uses_all_of_them(
     assert "log_margin" in made["asterisk-en"]["segments"][0]["words"][0]
     assert 0 < made["en"]["segments"][0]["words"][0]["probability"] <= 1
     made_by = {(entry["engine"].split()[0], entry["files"]) for entry in report()["totals"]["made_by"]}
-    assert made_by == {("deepspeech-tflite", 1), ("deepspeech", 1), ("whisper", 1)}
+    assert made_by == {("deepspeech-batched", 1), ("whisper", 1)}
     assert all(entry["cpu_seconds_per_audio_second"] > 0 for entry in report()["totals"]["made_by"])
 
 
@@ -234,7 +234,7 @@ def test_a_run_whose_folders_need_three_engines_uses_all_of_them(
         ({"engine": "deepspeech"}, "engine is 'deepspeech', which cannot run a Whisper model (CTranslate2)"),
         (
             {"model": "asterisk-en", "language": "auto"},
-            "The engine deepspeech-tflite, which runs the model asterisk-en, has no language",
+            "The engine deepspeech-batched, which runs the model asterisk-en, has no language",
         ),
     ],
 )

@@ -27,6 +27,8 @@ SOURCES = f"{ROOT / 'worker_image'}:{ROOT / 'plugins'}"
 SCHEMA = ROOT / "worker_image" / "transcriber" / "transcript.schema.json"
 RECORDINGS = ROOT / "tests" / "recordings"
 RUN = "child_job_input/manual__2026-11-23-ab12/"
+TEXT_ONLY: dict[str, Any] = {"output_formats": []}
+"""Run options of a test that states none."""
 TEXTS = {entry["file"]: entry["text"] for entry in json.loads((RECORDINGS / "transcripts.json").read_text("utf-8"))}
 SHORT = "dictate__forhelp.wav"  # 1.7 s
 
@@ -103,7 +105,7 @@ class Bucket:
         }
 
     def plan(self, *lines: dict[str, Any], index: int = 0, model: str | None = None, scorer: str | None = None) -> None:
-        header: dict[str, Any] = {"schema": 4, "model": model, "scorer": scorer, "options": {}}
+        header: dict[str, Any] = {"schema": 4, "model": model, "scorer": scorer, "options": TEXT_ONLY}
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (header, *lines))
         self.s3.put_object(Bucket=self.name, Key=f"{RUN}{index}", Body=text.encode("utf-8"))
 
@@ -111,7 +113,7 @@ class Bucket:
         """Write run options into the header of every existing manifest."""
         for entry in self.s3.list_objects_v2(Bucket=self.name, Prefix=RUN).get("Contents", []):
             first, rest = self.read(entry["Key"]).split(b"\n", 1)
-            header = json.dumps({**json.loads(first), "options": options}).encode()
+            header = json.dumps({**json.loads(first), "options": {**TEXT_ONLY, **options}}).encode()
             self.s3.put_object(Bucket=self.name, Key=entry["Key"], Body=header + b"\n" + rest)
 
     def listing(self) -> list[str]:

@@ -25,7 +25,7 @@ from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineSpec, eng
 from transcriber.failures import ConfigError, RecordingFailed, Rejected
 from transcriber.model_file import File
 from transcriber.model_loading import Model
-from transcriber.pool import Engines
+from transcriber.pool import Engines, share
 from transcriber.process import children
 from transcriber.recognition import Recognition
 from transcriber.worker import READINGS, engine_spec
@@ -155,6 +155,16 @@ def test_a_hanging_engine_is_killed_and_only_its_recording_is_rejected(
     assert caught.value.code == "engine-timeout"
     monkeypatch.undo()
     assert text(engine.transcribe(speech(), RATE)) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("waiting", "engines", "at_once", "taken"),
+    [(1, 2, 1, 1), (100, 2, 1, 1), (300, 2, 64, 64), (64, 2, 64, 32), (20, 2, 64, 10), (3, 2, 64, 8), (64, 1, 64, 64)],
+)
+def test_an_engine_takes_an_equal_part_of_the_pieces_that_wait(
+    waiting: int, engines: int, at_once: int, taken: int
+) -> None:
+    assert share(waiting, engines, at_once) == taken
 
 
 def test_one_process_transcribes_many_pieces_with_one_model(capfd: pytest.CaptureFixture[str]) -> None:

@@ -95,7 +95,7 @@ def test_every_output_names_its_model_options_and_run(done: Any) -> None:
         assert facts["ContentType"] == content_type
         metadata = facts["Metadata"]
         assert metadata["source-etag"] == lines[0]["source_etag"]
-        assert metadata["engine"] == "deepspeech-tflite 0.9.3"
+        assert metadata["engine"] == "deepspeech-batched 0.9.3"
         assert metadata["model"] == "asterisk-en b010d1fa2ec5"
         assert len(metadata["settings"]) == 16
         assert float(metadata["audio-seconds"]) == pytest.approx(1.71, abs=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -98,15 +99,18 @@ class Engines:
             self._recognise(engine, some)
 
     def _next(self, at_once: int) -> list[_Asked]:
-        """Wait for a piece, and take what else waits already. Nothing if the engines end."""
+        """Wait for a piece, and take a share of what else waits already. Nothing if the engines end."""
         some: list[_Asked] = []
+        most = 1
         with suppress(Empty):
-            while len(some) < at_once:
+            while len(some) < most:
                 asked = self._waiting.get(block=not some)
                 if asked is None:
                     self._waiting.put(None)  # for the other threads
                     break
                 some.append(asked)
+                if len(some) == 1:
+                    most = share(1 + self._waiting.qsize(), len(self._engines), at_once)
         return some
 
     def _recognise(self, engine: EngineProcess, some: Sequence[_Asked]) -> None:
@@ -144,6 +148,20 @@ class Engines:
                 asked = self._waiting.get_nowait()
                 if asked:
                     asked.answer.set_exception(TemporaryError("The worker is stopping"))
+
+
+def share(waiting: int, engines: int, at_once: int) -> int:
+    """How many of the waiting pieces one of the engines takes.
+
+    An equal part for each, so that none has nothing to do while another has much. At least an eighth of what it takes
+    at once, because small batches cost more CPU time for a piece.
+
+    Args:
+        waiting: Pieces that no engine has yet.
+        engines: How many there are.
+        at_once: The most pieces that an engine takes.
+    """
+    return min(at_once, max(at_once // 8, math.ceil(waiting / engines)))
 
 
 def _meaning(error: ProcessDied | ProcessHangs) -> Exception:

@@ -13,7 +13,7 @@ from airflow.sdk import BaseSensorOperator, Context
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from transcription import batch_jobs, configuration, notifications, progress
+from transcription import batch_jobs, configuration, links, notifications, progress
 from transcription.errors import JobFailed, ManifestUnreadable, PlanMissing
 from transcription.file_count import FileCount
 from transcription.plan_summary import PlanSummary
@@ -35,6 +35,7 @@ class ArrayJobSensor(BaseSensorOperator):
     """
 
     template_fields = ("plan", "job_id")
+    operator_extra_links = links.OF_JOB
 
     def __init__(self, *, plan: Any, job_id: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -52,7 +53,9 @@ class ArrayJobSensor(BaseSensorOperator):
                 "(`airflow dags list-runs transcription` lists them)."
             )
         settings = configuration.load()
-        job = batch_jobs.describe(BatchClientHook(aws_conn_id=None).client, self.job_id)
+        hook = BatchClientHook(aws_conn_id=None)
+        links.note_job(context, self, hook, self.job_id)
+        job = batch_jobs.describe(hook.client, self.job_id)
         since = batch_jobs.submitted(job) if job else datetime.now(UTC)
         self.defer(
             trigger=ArrayJobTrigger(
