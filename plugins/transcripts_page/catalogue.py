@@ -109,6 +109,8 @@ class Catalogue:
     def index(self, run_id: str, plan_id: str) -> Iterator[RunIndex | None]:
         """The search index of a plan, or None if there is none. It is closed after the block."""
         key = layout.search_index_key(run_id, plan_id)
+        if key not in self._current().indexes:
+            self.look_for(run_id)
         etag = self._current().indexes.get(key)
         with self._opened(key, etag) as index:
             yield index
@@ -134,11 +136,15 @@ class Catalogue:
         self._newest.put_correction(stored.correction, stored.etag)
 
     def look_for(self, run_id: str) -> None:
-        """List the bucket again if it has other totals of a run than the listing says: the run has just ended."""
-        key = layout.totals_key(run_id)
-        found = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1).get("Contents", ())
-        if found and found[0]["ETag"].strip('"') != self._current().totals.get(key):
-            self.refresh()
+        """List the bucket again if it has totals or indexes of a run that the listing lacks: the run has just ended."""
+        listing = self._current()
+        known = {**listing.totals, **listing.indexes}
+        for item in self._objects(layout.run_prefix(run_id)):
+            key = item["Key"]
+            is_read = layout.is_totals(key) or layout.is_search_index(key)
+            if is_read and known.get(key) != item["ETag"].strip('"'):
+                self.refresh()
+                return
 
     def refresh(self) -> None:
         """List the bucket now."""
