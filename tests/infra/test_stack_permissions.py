@@ -74,6 +74,8 @@ MWAA: dict[str, dict[str, set[str]]] = {
     "AirflowRole": {
         **TASKS,
         f"{AUDIO}/corrections/*": {"s3:GetObject", "s3:PutObject"},
+        f"{AUDIO}/input/*": TASKS[f"{AUDIO}/input/*"] | {"s3:PutObject", "s3:PutObjectTagging"},
+        f"{AUDIO}/failed/*": TASKS[f"{AUDIO}/failed/*"] | {"s3:GetObjectTagging"},
         f"{ARN}:airflow:{HERE}:environment/transcription": {"airflow:PublishMetrics"},
         CODE: {
             "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketLocation", "s3:GetBucketVersioning",
