@@ -87,6 +87,14 @@ $(KENLM): requirements/kenlm.lock .venv/kenlm-build/lock
 		$$cmake --build build --parallel --target build_binary lmplz; } >build.log 2>&1 || \
 		{ tail -5 build.log >&2; echo "KenLM did not compile. The full log is .venv/kenlm/build.log" >&2; exit 1; }
 
+# The browser of the page's tests and the accessibility checker, from npm's packages.
+BROWSER := .venv/browser/chromium
+$(BROWSER): tests/page/browser/package-lock.json tests/page/browser/unpack.mjs .venv/infra/lock
+	@echo "Installing the browser of the tests"
+	@PATH="$(NODE)/bin:$$PATH" node "$(NODE)/lib/node_modules/npm/bin/npm-cli.js" ci --prefix tests/page/browser --cache .venv/npm \
+		--no-audit --no-fund --ignore-scripts --silent
+	@rm -rf $(@D) && $(NODE)/bin/node tests/page/browser/unpack.mjs $(@D)
+
 # The packages of the images, as files for the tests of their Dockerfiles.
 # Wheels for an engine's Python, whichever Linux they were built for.
 wheels_for = --python-version $(1) --implementation cp $(patsubst %,--abi %,cp$(subst .,,$(1)) abi3 none) \
@@ -151,8 +159,8 @@ fine-tune: .venv/worker/lock $(ENGINES) .venv/fine-tuning/lock $(KENLM) ## Make 
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LEARNING_RATE),--learning-rate $(LEARNING_RATE)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE))
 
 .PHONY: airflow
-airflow: setup $(if $(CLOUD),$(ASSEMBLY),$(LOCAL_ASSEMBLY))/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS, or with CLOUD=stack on AWS; Ctrl-C stops it
-	@$(LOCAL) airflow $(if $(CLOUD),--cloud --home .local/airflow-cloud) $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
+airflow: setup $(if $(CLOUD),$(ASSEMBLY),$(LOCAL_ASSEMBLY))/manifest.json ## Run Airflow's UI on 127.0.0.1:8080 with the local AWS, or with CLOUD=stack on AWS (EMPTY=1: no first run); Ctrl-C stops it
+	@$(LOCAL) airflow $(if $(CLOUD),--cloud --home .local/airflow-cloud,$(if $(EMPTY),,--audio "$(or $(AUDIO),tests/recordings)")) $(if $(AWS_PORT),--aws-port $(AWS_PORT)) $(if $(UI_PORT),--ui-port $(UI_PORT))
 
 .PHONY: synth
 synth: $(ASSEMBLY)/manifest.json ## Synthesise the CDK app to build/cdk.out
@@ -221,6 +229,10 @@ run: setup $(ASSEMBLY)/manifest.json ## Start a run on AWS now: make run PARAMS=
 	@$(AIRFLOW) infra/start_run.py "$(ASSEMBLY)" $(if $(PARAMS),--params "$$PARAMS") \
 		$(if $(UPLOADED_FROM),--uploaded-from "$(UPLOADED_FROM)") $(if $(UPLOADED_TO),--uploaded-to "$(UPLOADED_TO)")
 
+.PHONY: status
+status: setup $(if $(CLOUD),$(ASSEMBLY)/manifest.json) ## Print runs, progress and rejected recordings, of `make airflow`, or on AWS: make status CLOUD=stack
+	@$(AIRFLOW) infra/status.py $(if $(CLOUD),"$(ASSEMBLY)",--local .local/airflow)
+
 .PHONY: erase
 erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS for good: make erase NAME=calls/a.wav, NAME=calls/
 	@[ -n "$(NAME)" ] || { echo "NAME is missing. Run: make erase NAME=calls/a.wav, or NAME=calls/ for a folder (docs/bucket.md)" >&2; exit 1; }
@@ -231,8 +243,12 @@ erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS f
 TESTED := build/cdk.out/manifest.json build/local/manifest.json build/on_upload/manifest.json build/on_demand/manifest.json
 
 .PHONY: test
-test: setup $(TESTED) $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
+test: setup $(TESTED) $(BROWSER) $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
 	@$(AIRFLOW) -m tests.run $(ARGS)
+
+.PHONY: screenshots
+screenshots: setup $(TESTED) $(BROWSER) ## Make the pictures of README.md and docs/ui.md again
+	@SCREENSHOTS=1 $(AIRFLOW) -m tests.run tests/page/test_browser.py
 
 .PHONY: image-test
 image-test: setup ## Build the worker's image and test it in containers: with Docker, or as root on Debian
@@ -251,7 +267,7 @@ costs: setup build/cdk.out/manifest.json build/on_demand/manifest.json ## Comput
 	@$(AIRFLOW) -m benchmark.deployment_costs
 
 .PHONY: coverage
-coverage: setup $(TESTED) ## Measure the test coverage of plugins/ and the worker; also takes ARGS
+coverage: setup $(TESTED) $(BROWSER) ## Measure the test coverage of plugins/ and the worker; also takes ARGS
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@$(AIRFLOW) -m tests.run --coverage $(ARGS)
 	@$(AIRFLOW) -m coverage combine --quiet
@@ -287,6 +303,10 @@ bench: setup .venv/bench/lock .venv/peers/lock $(KENLM) ## Compare speed and wor
 bench-plan: setup ## Plan up to a million recordings, simulate the costs; writes docs/benchmarks.md (QUICK=1: fewer)
 	@$(AIRFLOW) -m benchmark.plan $(if $(QUICK),--quick)
 
+.PHONY: bench-search
+bench-search: setup ## Search 100,000 recordings over a year of runs; writes docs/benchmarks.md (QUICK=1: fewer)
+	@$(AIRFLOW) -m benchmark.search $(if $(QUICK),--quick)
+
 .PHONY: fix
 fix: .venv/airflow/lock ## Format the code and apply the linter's automatic fixes
 	@$(AIRFLOW) -m ruff format .
@@ -296,8 +316,8 @@ fix: .venv/airflow/lock ## Format the code and apply the linter's automatic fixe
 check: setup build/cdk.out/manifest.json build/on_demand/manifest.json audit ## Check lint, types, imports, the template (cfn-lint, cdk-nag), vulnerabilities, links
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py infra/run_log.py \
-		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py requirements benchmark/plan.py tests
+	@$(AIRFLOW) -m mypy plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py infra/redaction.py infra/run_log.py \
+		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py infra/status.py requirements benchmark/plan.py benchmark/search.py tests
 	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
 	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
 	@.venv/airflow/bin/lint-imports --no-logo

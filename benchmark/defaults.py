@@ -20,9 +20,9 @@ from benchmark import corpus
 from fine_tuning.word_errors import word_error_rate
 from transcriber import pieces
 from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineProgram, EngineSpec
-from transcriber.recognition import joined
 from transcriber.samples import PieceSeconds, Samples
 from transcription_contract.speech_engines import SpeechEngine
+from transcription_contract.words import joined
 
 LIMIT_SECONDS = 3600.0  # for a piece
 ENGINE = SpeechEngine(name="measured", models=frozenset(), options=frozenset())

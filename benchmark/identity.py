@@ -21,7 +21,8 @@ from benchmark.document import RESULTS, table, write
 from benchmark.identity_corpus import SOUNDS, Recording, recordings
 from benchmark.ways import Model
 from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineSpec, engine_programs
-from transcriber.recognition import Reading, Recognition, joined
+from transcriber.recognition import Reading, Recognition
+from transcription_contract.words import joined
 
 READINGS = 20  # as for the JSON
 LIMIT_SECONDS = 3600.0

@@ -11,10 +11,12 @@ import asyncio
 import functools
 import hashlib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Answer:
 
 
 objects: dict[str, Stored] = {}
+_PAGE = 1000
 
 
 async def serve(port_file: Path, latency: float) -> None:
@@ -55,7 +58,11 @@ async def connection(latency: float, reader: asyncio.StreamReader, writer: async
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             if latency:
                 await asyncio.sleep(latency)
-            found = answer(method, unquote(urlsplit(target).path), headers, body)
+            url = urlsplit(target)
+            if method == "GET" and "list-type=2" in url.query:
+                found = listing(unquote(url.path).strip("/"), dict(parse_qsl(url.query)))
+            else:
+                found = answer(method, unquote(url.path), headers, body)
             all_headers = {**found.headers, "Content-Length": str(len(found.body))}
             header_lines = "".join(f"{name}: {value}\r\n" for name, value in all_headers.items())
             writer.write(f"HTTP/1.1 {found.status} -\r\n{header_lines}\r\n".encode("latin-1"))
@@ -81,6 +88,20 @@ def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answ
     return Answer(
         200, {**found.headers, "ETag": f'"{found.etag}"', "Last-Modified": formatdate(usegmt=True)}, found.body
     )
+
+
+def listing(bucket: str, query: Mapping[str, str]) -> Answer:
+    """A page of at most a thousand keys under a prefix."""
+    begin, after = f"/{bucket}/{query.get('prefix', '')}", query.get("continuation-token", "")
+    keys = sorted(path for path in objects if path.startswith(begin) and path > after)
+    contents = "".join(
+        f"<Contents><Key>{escape(path[len(bucket) + 2 :])}</Key><ETag>{objects[path].etag}</ETag>"
+        f"<Size>{len(objects[path].body)}</Size><LastModified>2026-11-28T01:00:00.000Z</LastModified></Contents>"
+        for path in keys[:_PAGE]
+    )
+    more = f"<NextContinuationToken>{escape(keys[_PAGE - 1])}</NextContinuationToken>" if len(keys) > _PAGE else ""
+    truncated = f"<IsTruncated>{str(bool(more)).lower()}</IsTruncated>"
+    return Answer(200, {}, f"<ListBucketResult>{truncated}{more}{contents}</ListBucketResult>".encode())
 
 
 def put(path: str, headers: dict[str, str], body: bytes) -> Answer:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import TriggerRule, dag, task
 
+from transcription import links
 from transcription.params import PARAMS
 from transcription.schedule import schedule
 from transcription.tasks import guide
@@ -39,6 +40,7 @@ def transcription() -> None:
     # `verify` accounts for a failed job, too, and has nothing to do if `plan` failed.
     account = task(outlets=[TRANSCRIPTS], trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS, doc_md=guide.VERIFY)
     verified = account(verify)(planned, submitted.output)  # type: ignore[arg-type]
+    verified.operator.operator_extra_links = links.OF_VERIFY  # type: ignore[attr-defined]
     sensed >> planned >> submitted >> waited >> verified  # type: ignore[arg-type]
 
 

@@ -1,7 +1,8 @@
 """Fine-tunes a model on a folder of recordings with their texts: `make fine-tune DATA=folder OUT=folder`.
 
 Writes `model.tflite`, `model.pb`, `model.scorer` and `report.json` into OUT after all of them are complete.
-Intermediate files are in OUT/training.
+Intermediate files are in OUT/training. `DATA=s3://bucket/` takes what was corrected on the Transcripts page, and
+keeps it in OUT/corrected.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
 from transcriber.failures import ConfigError
 from transcriber.model_file import alphabet_of, model_kind, sha256
 from transcription_contract.model_files import ModelKind
 
-from . import dataset, evaluation, scorer, training
+from . import corrected, dataset, evaluation, scorer, training
 
 PROJECT = Path(__file__).parents[1]
 DEMO_MODEL = PROJECT / "worker_image/models/asterisk-en/asterisk-en.pbmm"
@@ -33,10 +37,10 @@ def fine_tune(given: argparse.Namespace) -> None:
         ConfigError, DatasetError, TrainingError, ScorerError: only OUT/training has changed.
     """
     alphabet = _alphabet(given.model)
-    _check_apart(given.data.resolve(), given.out.resolve())
-    examples = dataset.read_examples(given.data, alphabet)
+    data = _corrected(given) if given.data.startswith("s3://") else _folder(given)
+    examples = dataset.read_examples(data, alphabet)
     more_text = dataset.read_sentences(given.text, alphabet) if given.text else []
-    say(f"{len(examples)} recordings with texts in {given.data}")
+    say(f"{len(examples)} recordings with texts in {data}")
 
     scratch = _emptied(given.out / "training")
     trainer = training.Trainer(TRAINER, scratch)
@@ -67,6 +71,14 @@ def fine_tune(given: argparse.Namespace) -> None:
     )
 
 
+def _corrected(given: argparse.Namespace) -> Path:
+    """Fetch the corrected recordings of a bucket into OUT/corrected."""
+    folder = _emptied(given.out / "corrected")
+    for sentence in corrected.fetch(boto3.client("s3"), given.data, folder):
+        say(f"Left out: {sentence}")
+    return folder
+
+
 PURPOSES = {"train": "train", "dev": "decide when to stop", "test": "test"}
 
 
@@ -88,9 +100,12 @@ def _alphabet(model: Path) -> frozenset[str]:
     return alphabet
 
 
-def _check_apart(data: Path, out: Path) -> None:
+def _folder(given: argparse.Namespace) -> Path:
+    """The user's folder of recordings, which must be apart from the results."""
+    data, out = Path(given.data).resolve(), given.out.resolve()
     if data == out or data in out.parents or out in data.parents:
         raise ConfigError(f"DATA is {data} and OUT is {out}. Choose two folders so that neither is in the other")
+    return Path(given.data)
 
 
 def _emptied(folder: Path) -> Path:
@@ -136,7 +151,9 @@ def _report(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make fine-tune", description=__doc__)
-    parser.add_argument("data", type=Path, help="folder of recordings, each with a .txt of the same name")
+    parser.add_argument(
+        "data", help="folder of recordings, each with a .txt of the same name; or s3://bucket/ for the corrected ones"
+    )
     parser.add_argument("out", type=Path, help="folder for the results")
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="the .pbmm or .pb to start from")
     parser.add_argument("--text", type=Path, help="file with more sentences for the scorer, one per line")
@@ -152,6 +169,9 @@ def _main() -> int:
     except dataset.DatasetError as error:
         print("\n".join(error.problems), file=sys.stderr)
         print("Nothing was trained.", file=sys.stderr)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"AWS refuses to give the corrected recordings: {error}", file=sys.stderr)
         return 1
     except (ConfigError, scorer.ScorerError, training.TrainingError) as error:
         print(error, file=sys.stderr)

@@ -203,7 +203,7 @@ def decode(examples: Sequence[Example], sample_rate: int, folder: Path) -> list[
         if problem:
             problems.append(f"{example.recording}: {problem}")
             continue
-        _write_wav(samples, sample_rate, clip.wav)
+        write_wav(samples, sample_rate, clip.wav)
         clips.append(clip)
     if problems:
         raise DatasetError(problems)
@@ -230,7 +230,8 @@ def _samples(recording: Path, sample_rate: int) -> Samples:
         return np.concatenate([chunk[:, 0] for chunk in Audio(source, sample_rate).chunks()])
 
 
-def _write_wav(samples: Samples, sample_rate: int, path: Path) -> None:
+def write_wav(samples: Samples, sample_rate: int, path: Path) -> None:
+    """Write samples of shape (n,) as a 16-bit mono WAV file."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

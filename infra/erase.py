@@ -3,9 +3,9 @@
 erase.py ASSEMBLY NAME [--yes] [--receipt FILE]   NAME is a recording's name below input/, such as calls/a.wav, or a
                                                   folder, such as calls/
 
-It deletes every version of the audio, the transcripts, captions and error documents, and takes the names out of the
-reports. It runs with the rights of whoever calls it: neither Airflow nor the worker may delete a version. It can be
-repeated at any time, and goes on where it was stopped.
+It deletes every version of the audio, the transcripts, captions, corrections and error documents, and takes names and
+texts out of the reports, their search indexes and the data set. It runs with the rights of whoever calls it: neither
+Airflow nor the worker may delete a version. It can be repeated at any time, and goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from itertools import batched
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -31,6 +30,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from deployment_target import client, stack_of
+from redaction import CONTENT_TYPES, NotOursError, Redaction
 
 from transcription.plan_lock import PlanLock
 from transcription.wording import counted
@@ -40,7 +40,6 @@ from transcription_contract.manifest import ManifestError
 THREADS = 32
 _BATCH = 1000  # S3's limit for one DeleteObjects call
 _MEMORY_BYTES = 1 << 20  # a larger object is read from a file
-_KEPT_OF_AN_ENTRY = ("state", "child", "audio_seconds", "compute_seconds", "code")  # for the totals of a run
 
 NOT_REACHED = (
     "Names of recordings, without words, are also in logs that this command does not reach and that expire: the "
@@ -112,22 +111,26 @@ class Found:
     """Transcripts and captions."""
     covering: list[str] = field(default_factory=list)
     """Keys of outputs under which another recording's older version would appear."""
+    corrections: list[Version] = field(default_factory=list)
     manifests: list[Version] = field(default_factory=list)
     """Manifests of runs that have ended."""
     reports: list[Version] = field(default_factory=list)
-    """Reports and their entries, all versions."""
+    """Reports, their entries, search indexes, and parts of the data set, all versions."""
+    query_results: list[Version] = field(default_factory=list)
+    """Results of SQL queries: all of them, because they expire anyway."""
     kept: list[str] = field(default_factory=list)
     """Objects that do not say whose they are, and stay."""
 
     @property
     def versions(self) -> list[Version]:
-        return [*self.audio, *self.outputs, *self.manifests, *self.reports]
+        return [*self.audio, *self.outputs, *self.corrections, *self.manifests, *self.reports]
 
     def __str__(self) -> str:
         kinds = (
             (self.audio, "audio and error documents"),
             (self.outputs, "transcripts and captions"),
-            (self.reports, "reports"),
+            (self.corrections, "corrections"),
+            (self.reports, "reports, search indexes and the data set"),
             (self.manifests, "manifests of runs that have ended"),
         )
         return "\n".join(f"  {counted(len(versions), 'version')} of {what}" for versions, what in kinds if versions)
@@ -146,7 +149,7 @@ class Eraser:
         self._s3 = s3
         self._bucket = bucket
         self._subject = subject
-        self._salt = secrets.token_bytes(16)  # it is kept nowhere, so no pseudonym leads back to a name
+        self._redaction = Redaction(subject.covers)
 
     def find(self) -> Found:
         """What the bucket has of the subject.
@@ -158,7 +161,13 @@ class Eraser:
         self._find_manifests(found)
         self._find_audio(found)
         self._find_outputs(found)
-        found.reports = [v for v, named in self._in_parallel(self._is_named, self._versions(layout.RUNS)) if named]
+        for prefix in (layout.RUNS, layout.TABLE):
+            found.reports += [v for v, named in self._in_parallel(self._is_named, self._versions(prefix)) if named]
+        for version in self._versions(layout.CORRECTIONS + self._subject.name):
+            if self._subject.covers(layout.corrected_name(version.key)):
+                found.corrections.append(version)
+        if found.versions:
+            found.query_results = list(self._versions(layout.QUERY_RESULTS))
         return found
 
     def _find_manifests(self, found: Found) -> None:
@@ -216,10 +225,10 @@ class Eraser:
     def _is_named(self, version: Version) -> bool:
         if version.is_marker:
             return False
-        with self._opened(version) as file, tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as rest:
+        with self._opened(version) as document, tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as rest:
             try:
-                return self._remove_names(version.key, file, rest)
-            except ValueError:  # not written by this pipeline
+                return self._redaction.redact(version.key, document, rest)
+            except NotOursError:
                 return False
 
     def erase(self, found: Found) -> None:
@@ -230,8 +239,8 @@ class Eraser:
         """
         for key in found.covering:
             self._s3.delete_object(Bucket=self._bucket, Key=key)  # a marker, so that nothing older appears
-        self._delete(found.outputs)
-        self._delete(found.audio)
+        for versions in (found.outputs, found.audio, found.corrections, found.query_results):
+            self._delete(versions)
         for version in found.reports:
             if version.is_latest:
                 self._rewrite(version)
@@ -248,46 +257,11 @@ class Eraser:
                 )
 
     def _rewrite(self, version: Version) -> None:
-        kind = "application/jsonl" if version.key.endswith(".jsonl") else "application/json"
-        with self._opened(version) as file, tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as rest:
-            self._remove_names(version.key, file, rest)
+        kind = CONTENT_TYPES[Path(version.key).suffix]
+        with self._opened(version) as document, tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as rest:
+            self._redaction.redact(version.key, document, rest)
             rest.seek(0)
             self._s3.upload_fileobj(rest, self._bucket, version.key, ExtraArgs={"ContentType": kind})
-
-    def _remove_names(self, key: str, file: IO[bytes], rest: IO[bytes]) -> bool:
-        """Write a document of `runs/` to `rest` without the subject's names. Return whether it had any."""
-        if key.endswith(".jsonl"):
-            named = False
-            for line in file:
-                entry = self._entry_without_name(line)
-                named |= entry != line
-                rest.write(entry)
-            return named
-        document = json.load(file)
-        remaining = self._document_without_names(document)
-        rest.write(json.dumps(remaining, indent=1).encode())
-        return bool(remaining != document)
-
-    def _entry_without_name(self, line: bytes) -> bytes:
-        """A report's entry with what the totals need and no name. One recording keeps one pseudonym in all plans."""
-        entry = json.loads(line)
-        if not self._names_it(entry):
-            return line
-        name = layout.recording_name(entry["source_key"])
-        pseudonym = layout.ERASED + sha256(self._salt + name.encode()).hexdigest()[:16]
-        kept = {figure: entry[figure] for figure in _KEPT_OF_AN_ENTRY if figure in entry}
-        return json.dumps({"source_key": pseudonym, **kept}).encode() + b"\n"
-
-    def _document_without_names(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: self._document_without_names(part) for name, part in value.items()}
-        if isinstance(value, list):
-            return [self._document_without_names(part) for part in value if not self._names_it(part)]
-        return value
-
-    def _names_it(self, value: Any) -> bool:
-        key = value.get("source_key") if isinstance(value, dict) else None
-        return isinstance(key, str) and self._subject.covers(layout.recording_name(key))
 
     def _versions(self, prefix: str) -> Iterator[Version]:
         pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=prefix)

@@ -47,6 +47,8 @@ def main() -> int:
         home=arguments.home.resolve(),
         aws_port=arguments.aws_port,
         ui_port=arguments.ui_port,
+        users=arguments.users,
+        audio=arguments.audio,
     )
 
 
@@ -74,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--home", type=Path, default=PROJECT / ".local" / "airflow", help="Airflow's home folder")
     ui.add_argument("--aws-port", type=int, default=4566)
     ui.add_argument("--ui-port", type=int, default=8080)
+    ui.add_argument("--audio", type=_existing, help="folder of recordings for a first run; default: no first run")
+    ui.add_argument("--users", default="", help="who may sign in, such as ann:USER,bob:VIEWER; default: everybody")
     return parser
 
 

@@ -66,10 +66,15 @@ def _answer(self: Any, environ: dict[str, Any], start_response: Any) -> Iterable
 
 
 def _credential_scope(environ: Mapping[str, Any]) -> list[str]:
-    """Access key, date, region and service of the request's signature.
+    """Access key, date, region and service of the request's signature, which is a header or part of the address.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-authentication-methods.html
     """
+    query = parse_qs(environ.get("QUERY_STRING", ""))
+    if "X-Amz-Credential" in query:
+        return query["X-Amz-Credential"][0].split("/")
+    if "AWSAccessKeyId" in query:  # an address of S3 with the older signature
+        return [query["AWSAccessKeyId"][0], "", "", "s3"]
     signature = str(environ.get("HTTP_AUTHORIZATION", ""))
     return signature.partition("Credential=")[2].partition(",")[0].split("/")
 

@@ -457,7 +457,7 @@ _moto_update_bucket = s3.FakeBucket.update_from_cloudformation_json.__func__
 
 
 def _create_bucket(cls: Any, *args: Any, **kwargs: Any) -> Any:
-    """A new bucket gets the versioning, the public access block and the events of its properties.
+    """A new bucket gets the versioning, the public access block, the CORS rules and the events of its properties.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-s3-bucket.html
     """
@@ -474,6 +474,8 @@ def _obey_bucket_properties(bucket: Any, cloudformation_json: Any) -> Any:
     to_event_bridge = properties.get("NotificationConfiguration", {}).get("EventBridgeConfiguration", {})
     if to_event_bridge.get("EventBridgeEnabled"):
         bucket.notification_configuration = s3.NotificationConfiguration(event_bridge={})
+    if "CorsConfiguration" in properties:
+        bucket.set_cors([_cors_rule(rule) for rule in properties["CorsConfiguration"]["CorsRules"]])
     if "PublicAccessBlockConfiguration" in properties:
         bucket.public_access_block = s3.PublicAccessBlock(
             *(
@@ -482,6 +484,15 @@ def _obey_bucket_properties(bucket: Any, cloudformation_json: Any) -> Any:
             )
         )
     return bucket
+
+
+def _cors_rule(rule: dict[str, Any]) -> dict[str, Any]:
+    """A rule of CloudFormation as S3's API takes it."""
+    lists = {f"{name}s": name for name in ("AllowedMethod", "AllowedOrigin", "AllowedHeader")}
+    return {
+        **{name: rule[plural] for plural, name in lists.items() if plural in rule},
+        "MaxAgeSeconds": str(rule.get("MaxAge", 0)),
+    }
 
 
 def install() -> None:

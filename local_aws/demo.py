@@ -53,7 +53,7 @@ class Progress:
 def run(request: Request, runtime: Runtime) -> int:
     """Run the demo. The exit code is 0 if every recording was transcribed or rejected, and none waits in input/."""
     progress = Progress()
-    recordings, others = _recordings(request.audio)
+    recordings, others = recordings_in(request.audio)
     if not recordings:
         print(
             f"No recordings in {request.audio}: no file there has an audio or video extension "
@@ -66,7 +66,7 @@ def run(request: Request, runtime: Runtime) -> int:
         stack = deployment.deploy(aws, request.cloud_assembly)
         progress.say(f"Deployed the CDK app's template unchanged: {stack.resources} resources")
         bucket = stack.outputs["BucketName"]
-        refused = _upload(aws, bucket, recordings)
+        refused = upload(aws, bucket, recordings)
         params = {"audio_minutes_per_child": _minutes_per_child(recordings), **_upload_model(aws, bucket, request)}
         progress.say(f"Uploaded {len(recordings) - len(refused)} recordings to s3://{bucket}/{layout.INPUT}")
 
@@ -97,7 +97,7 @@ def run(request: Request, runtime: Runtime) -> int:
     return exit_code if complete else exit_code or 1
 
 
-def _recordings(audio: Path) -> tuple[dict[str, Path], list[str]]:
+def recordings_in(audio: Path) -> tuple[dict[str, Path], list[str]]:
     """The recordings in a folder by their path in it, and the paths of all other files. `audio` may be one file."""
     root = audio if audio.is_dir() else audio.parent
     paths = sorted(path for path in audio.rglob("*") if path.is_file()) if audio.is_dir() else [audio]
@@ -111,7 +111,7 @@ def _recordings(audio: Path) -> tuple[dict[str, Path], list[str]]:
     return recordings, others
 
 
-def _upload(aws: server.LocalAws, bucket: str, recordings: Mapping[str, Path]) -> dict[str, str]:
+def upload(aws: server.LocalAws, bucket: str, recordings: Mapping[str, Path]) -> dict[str, str]:
     """Upload the recordings. Return the names of recordings that were not uploaded, with the reason."""
     s3 = aws.client("s3")
     refused = {}

@@ -1,4 +1,4 @@
-"""S3 on moto 5.2.5: corrects keys, conditional requests, bucket policies, and the listing of restored objects."""
+"""S3 on moto 5.2.5: corrects keys, conditional requests, bucket policies, CORS, and the listing of restored objects."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from moto.iam.access_control import PermissionResult
+from moto.moto_server import werkzeug_app
 from moto.moto_server.utilities import RegexConverter
 from moto.s3 import models as s3
 from moto.s3.exceptions import PreconditionFailed
@@ -23,6 +24,7 @@ _moto_put_object = S3Response.put_object
 _moto_copy_object = S3Response.copy_object
 _moto_delete_object = S3Response.delete_object
 _moto_list_objects_v2 = S3Response.list_objects_v2
+_moto_serialized = S3Response.serialized
 _moto_init_converter = RegexConverter.__init__
 
 _writing = threading.Lock()
@@ -62,10 +64,12 @@ def _init_converter(self: Any, url_map: Any, *items: Any) -> None:
 
 
 def _copy_object(self: Any) -> Any:
-    """A copy may have a condition on the ETag of its source. moto ignores this condition.
+    """A copy may have conditions on the ETag of its source and on the absence of its target. moto ignores them.
 
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html (x-amz-copy-source-if-match)
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html (x-amz-copy-source-if-match, If-None-Match)
     """
+    if self.headers.get("If-None-Match") == "*" and self.backend.get_object(self.bucket_name, self.parse_key_name()):
+        raise PreconditionFailed(failed_condition="If-None-Match")
     wanted = self.headers.get("x-amz-copy-source-if-match")
     if wanted is not None:
         bucket, key = unquote(self.headers["x-amz-copy-source"]).lstrip("/").split("?versionId=")[0].split("/", 1)
@@ -97,6 +101,15 @@ def _with_restore_status(answer: Any, backend: Any, bucket: str) -> Any:
     return answer
 
 
+def _serialized(self: Any, answer: Any) -> Any:
+    """An error, too, has the CORS headers of the bucket. Without them a page cannot read its status.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/cors.html
+    """
+    status, headers, body = _moto_serialized(self, answer)
+    return status, {**self._get_cors_headers_other(), **headers}, body
+
+
 def _one_at_a_time(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A write and its condition (`If-Match`, `If-None-Match`) are atomic. In moto, another write can come in between.
 
@@ -118,4 +131,7 @@ def install() -> None:
     S3Response.copy_object = _one_at_a_time(_copy_object)
     S3Response.delete_object = _one_at_a_time(_moto_delete_object)
     S3Response.list_objects_v2 = _list_objects_v2
+    S3Response.serialized = _serialized
     RegexConverter.__init__ = _init_converter
+    # Otherwise every bucket accepts requests of every web site, whatever its CORS rules are.
+    werkzeug_app.DISABLE_GLOBAL_CORS = True

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
-from local_aws import airflow, deployment, server
+from local_aws import airflow, demo, deployment, server
 from local_aws.containers import PROJECT, Runtime
 from local_aws.deployed_stack import NoStackError, deployed_options
 
@@ -25,7 +25,16 @@ _STOP_SECONDS = 20
 _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
-def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui_port: int) -> int:
+def run(
+    runtime: Runtime,
+    cloud_assembly: Path,
+    *,
+    home: Path,
+    aws_port: int,
+    ui_port: int,
+    users: str = "",
+    audio: Path | None = None,
+) -> int:
     """Start the local AWS and Airflow, print how to use them, and stop both when the user presses Ctrl-C.
 
     Args:
@@ -34,6 +43,8 @@ def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui
         home: Airflow's home folder. Its database is kept for the next start; the bucket is not kept.
         aws_port: Port of the local AWS on 127.0.0.1.
         ui_port: Port of Airflow's UI on 127.0.0.1.
+        users: As `ui_variables`.
+        audio: Folder of recordings for a first run, so that there is something to look at; None for no such run.
 
     Returns:
         the exit code: 0 after Ctrl-C, else 1.
@@ -44,12 +55,16 @@ def run(runtime: Runtime, cloud_assembly: Path, *, home: Path, aws_port: int, ui
         with server.running(runtime, port=aws_port) as aws:
             stack = deployment.deploy(aws, cloud_assembly)
             print(f"The local AWS runs at {aws.endpoint}: {stack.resources} resources of the CDK app.", flush=True)
-            variables = airflow.environment(aws, stack, home) | ui_variables(ui_port)
+            variables = airflow.environment(aws, stack, home) | ui_variables(ui_port, users)
 
             def begin() -> None:
+                if audio:
+                    recordings, _ = demo.recordings_in(audio)
+                    demo.upload(aws, stack.outputs["BucketName"], recordings)
+                    airflow.run(["dags", "trigger", "transcription"], variables)
                 airflow.run(["dags", "unpause", "--yes", "transcription"], variables)
                 _write_environments(aws, stack, variables, home)
-                _explain(aws, stack, home, ui_port)
+                _explain(aws, stack, home, ui_port, audio)
 
             return serve(variables, home, ui_port, begin)
     except KeyboardInterrupt:
@@ -86,13 +101,21 @@ def run_on_cloud(cloud_assembly: Path, *, home: Path, ui_port: int) -> int:
         return 0
 
 
-def ui_variables(ui_port: int) -> dict[str, str]:
-    """Environment variables of the UI on this port of 127.0.0.1, without a password."""
+def ui_variables(ui_port: int, users: str = "") -> dict[str, str]:
+    """Environment variables of the UI on this port of 127.0.0.1.
+
+    Args:
+        ui_port: The port.
+        users: Who may sign in and their roles, such as `ann:USER,bob:VIEWER`; Airflow writes their passwords to
+            `simple_auth_manager_passwords.json.generated` in its home folder. Empty: everybody is an administrator
+            without a password.
+    """
     return {
         "AIRFLOW__API__PORT": str(ui_port),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{ui_port}",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ui_port}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": str(not users),
+        **({"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users} if users else {}),
     }
 
 
@@ -210,11 +233,13 @@ def _write_environments(
         (home / name).write_text("\n".join(lines) + "\n")
 
 
-def _explain(aws: server.LocalAws, stack: deployment.Stack, home: Path, ui_port: int) -> None:
+def _explain(aws: server.LocalAws, stack: deployment.Stack, home: Path, ui_port: int, audio: Path | None) -> None:
     """Print how to use Airflow and the bucket."""
+    first_run = f"a first run has begun, with the recordings of {audio}" if audio else "empty until the first run"
     print(
         f"""
 Airflow's UI:  http://127.0.0.1:{ui_port}  (no password; the DAG is `transcription`)
+Transcripts:   http://127.0.0.1:{ui_port}/transcripts/  ({first_run})
 The bucket:    {stack.outputs["BucketName"]}  at {aws.endpoint}
 
 In a second terminal, in this folder:
@@ -223,6 +248,7 @@ In a second terminal, in this folder:
   aws s3 cp tests/recordings "s3://$BUCKET/input/" --recursive --exclude '*' --include '*.wav'
   airflow dags trigger transcription
   aws s3 ls "s3://$BUCKET/output/"
+  make status
 
 Ctrl-C stops everything.""",
         flush=True,
@@ -233,6 +259,7 @@ def _explain_cloud(bucket: str, ui_port: int) -> None:
     print(
         f"""
 Airflow's UI:  http://127.0.0.1:{ui_port}  (no password; the DAG is `transcription`)
+Transcripts:   http://127.0.0.1:{ui_port}/transcripts/
 The bucket:    {bucket}  on AWS
 
 The DAG is paused here: the stack starts its own runs. Its history is in the bucket, under runs/.

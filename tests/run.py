@@ -37,8 +37,10 @@ BATCHED_ENGINE = Suite(
 FAULTS = Suite("airflow", ("tests/faults",), ("-p", "no:logging"))
 # It has a local AWS of its own, with another stack of the same name.
 ON_DEMAND = Suite("airflow", ("tests/on_demand",), ("-p", "no:logging"))
+# Playwright's loop would be in the way of tests with loops of their own.
+PAGE = Suite("airflow", ("tests/page",))
 IMAGE = Suite("airflow", ("tests/image",), only_by_name=True)
-SPECIAL = (FAULTS, ON_DEMAND, WORKER, BATCHED_ENGINE, IMAGE)
+SPECIAL = (FAULTS, ON_DEMAND, PAGE, WORKER, BATCHED_ENGINE, IMAGE)
 REST = Suite("airflow", (), tuple(f"--ignore={folder}" for suite in SPECIAL for folder in suite.folders))
 SUITES = (REST, *SPECIAL)
 

@@ -11,6 +11,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from transcription_contract import layout
 from transcription_contract.deployment import CONFIG_SECTION
 
 from .airflow_code import AirflowCode
@@ -218,7 +219,16 @@ class Airflow(Construct):
         # --- Permissions for the DAG and its tasks
         if uploads is not None:
             allow("WatchUploads", ["sqs:ReceiveMessage", "sqs:DeleteMessage"], [uploads.queue_arn])
+        # For the Transcripts page.
+        corrections = tasks.audio_bucket.arn_for_objects(f"{layout.CORRECTIONS}*")
+        allow("Correct", ["s3:GetObject", "s3:PutObject"], [corrections])
         tasks.allow(role, other_namespaces=["AmazonMWAA"])
+        # --- Permissions for the Transcripts page in the UI, which signs uploads and puts rejected recordings back. The
+        # tags belong to a recording and go where it goes.
+        audio = tasks.audio_bucket
+        waiting, failed = (audio.arn_for_objects(f"{prefix}*") for prefix in (layout.INPUT, layout.FAILED))
+        allow("Upload", ["s3:PutObject", "s3:PutObjectTagging"], [waiting])
+        allow("PutBack", ["s3:GetObjectTagging"], [failed])
         return role
 
 

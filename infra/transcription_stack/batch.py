@@ -62,7 +62,7 @@ class TranscriptionBatch(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
-        self._content = content_of(image_directory, settings.image_build_args or {})
+        self.content = content_of(image_directory, settings.image_build_args or {})
         self.log_group = log_group(
             self, "Logs", name=f"/transcription/{settings.environment_name}/worker", settings=settings, key=key
         )
@@ -201,9 +201,9 @@ class TranscriptionBatch(Construct):
             propagate_tags=True,
             # The command uses no parameter. The task `plan` reads them to know the image's models and engines.
             parameters={
-                deployment.IMAGE_MODEL: self._content.model,
-                deployment.BUILT_IN_MODELS: _json(self._content.models),
-                deployment.ENGINES: _json(self._content.engines),
+                deployment.IMAGE_MODEL: self.content.model,
+                deployment.BUILT_IN_MODELS: _json(self.content.models),
+                deployment.ENGINES: _json(self.content.engines),
             },
             ecs_properties=properties.EcsPropertiesProperty(task_properties=[task]),
             # Children that wait in the queue during a deployment keep the revision of their submission.

@@ -40,6 +40,8 @@ class DagTasks:
             "memory_gb_per_child": f"{settings.memory_gb_per_child:g}",
             "max_instances_default": str(settings.max_instances),
             "max_usd": str(settings.max_usd),
+            "built_in_models": " ".join(self.transcription.content.models),
+            "engines": " ".join(self.transcription.content.engines),
             "usd_per_vcpu_hour": str(settings.usd_per_vcpu_hour),
             "usd_per_gb_hour": str(settings.usd_per_gb_hour),
             "notification_topic_arn": self.notifications.topic_arn,
@@ -95,7 +97,7 @@ class DagTasks:
         allow(
             "WriteManifestsAndReports",
             ["s3:PutObject"],
-            [audio.arn_for_objects(f"{prefix}*") for prefix in (layout.MANIFESTS, layout.RUNS)],
+            [audio.arn_for_objects(f"{prefix}*") for prefix in (layout.MANIFESTS, layout.RUNS, layout.TABLE)],
         )
         allow("RemoveManifests", ["s3:DeleteObject"], [audio.arn_for_objects(f"{layout.MANIFESTS}*")])
         definition = arn("batch", "job-definition", self.transcription.job_definition_name)

@@ -86,6 +86,9 @@ def acknowledge_airflow(
         _of_tasks(stack, settings, tasks, "Airflow/Role")
         | {
             f"Resource::{code_objects}/*": "Airflow/Role: reads every file of Airflow's code.",
+            f"Resource::{_arn(stack, tasks.audio_bucket)}/{layout.CORRECTIONS}*": (
+                "Airflow/Role: corrections of any recording, whose names the user chooses."
+            ),
             "Resource::*": (
                 "Airflow/Role: s3:GetAccountPublicAccessBlock, logs:DescribeLogGroups, batch:DescribeJobs, "
                 "batch:ListJobs, batch:DescribeJobDefinitions and cloudwatch:PutMetricData (limited to two "
@@ -145,6 +148,7 @@ def _of_tasks(stack: Stack, settings: Settings, tasks: DagTasks, role: str) -> d
                 layout.OUTPUT,
                 layout.FAILED,
                 layout.RUNS,
+                layout.TABLE,
                 layout.MANIFESTS,
                 layout.MODELS,
             )

@@ -18,6 +18,7 @@ from .network import Network
 from .notifications import Notifications
 from .observability import Observability
 from .orchestrator import Orchestrator
+from .sql import Sql
 from .stack_settings import Settings
 from .storage import Storage
 from .uploads import StartAfterUploads, Uploads
@@ -45,6 +46,7 @@ class TranscriptionStack(Stack):
         metrics_namespace = settings.stack_name
         key = EncryptionKey(self, "Encryption").key
         storage = Storage(self, "Storage", settings=settings)
+        sql = Sql(self, "Sql", settings=settings, audio_bucket=storage.audio)
         network = Network(self, "Network", settings=settings, key=key)
         notifications = Notifications(self, "Notifications", settings=settings, key=key)
         transcription = TranscriptionBatch(
@@ -91,6 +93,7 @@ class TranscriptionStack(Stack):
             ("JobDefinitionArn", transcription.job_definition.attr_job_definition_arn, "The worker's newest revision"),
             ("JobDefinitionName", transcription.job_definition_name, "The worker, without a revision"),
             ("WorkerLogGroupName", transcription.log_group.log_group_name, "Logs of the children"),
+            ("SqlWorkGroup", sql.workgroup.name, "Amazon Athena's workgroup with the saved queries"),
             ("NotificationTopicArn", notifications.topic.topic_arn, "Subscribe for summaries and alarms"),
         )
 

@@ -89,6 +89,10 @@ class Settings:
     keep_processed_days: int | None = None
     keep_transcripts_days: int | None = None
 
+    # Most that one SQL query of Amazon Athena may read, in GB; Athena stops a query above it. A GB costs about half a
+    # cent, and a million transcripts of a minute are about 0.5 GB.
+    max_gb_per_query: float = 10
+
     # Days for which the bucket's access logs are kept.
     keep_access_logs_days: int = 90
 
@@ -292,6 +296,7 @@ class Settings:
         for name in ("keep_processed_days", "keep_transcripts_days"):
             if getattr(self, name) is not None:
                 self._within(name, 1, 3650)
+        self._within("max_gb_per_query", 0.01, 7000)
         self._one_of("egress", ("nat", "endpoints", "public"))
         self._within("nat_gateways", 1, 2)
         try:

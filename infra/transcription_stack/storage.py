@@ -1,12 +1,14 @@
 """The buckets: audio and transcripts, the code of Amazon MWAA's Airflow, and the access logs of these two."""
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from transcription_contract import layout
 
 from .stack_settings import Settings
+
+QUERY_RESULT_DAYS = 7
 
 
 class Storage(Construct):
@@ -29,12 +31,20 @@ class Storage(Construct):
             versioned=True,
             server_access_logs_bucket=self.access_logs,
             server_access_logs_prefix="audio/",
+            cors=[self._uploads_from_the_page()],
             lifecycle_rules=[
                 self._old_versions_expire(),
                 s3.LifecycleRule(
                     id="LeftManifests",
                     prefix=layout.MANIFESTS,
                     expiration=Duration.days(settings.keep_manifests_days),
+                ),
+                # A result can be had again by the same query, and it has words and names, so it is soon gone.
+                s3.LifecycleRule(
+                    id="QueryResults",
+                    prefix=layout.QUERY_RESULTS,
+                    expiration=Duration.days(QUERY_RESULT_DAYS),
+                    noncurrent_version_expiration=Duration.days(1),
                 ),
                 *self._kept_for("Processed", layout.PROCESSED, settings.keep_processed_days),
                 *self._kept_for("Transcripts", layout.OUTPUT, settings.keep_transcripts_days),
@@ -55,6 +65,24 @@ class Storage(Construct):
             server_access_logs_bucket=self.access_logs,
             server_access_logs_prefix="airflow-code/",
             lifecycle_rules=[self._old_versions_expire()],
+        )
+
+    def _uploads_from_the_page(self) -> s3.CorsRule:
+        """Browsers may upload from the Transcripts page, in Amazon MWAA's UI or in `make airflow CLOUD=stack`.
+
+        The rule gives nobody a right: an upload needs a signed address, which only Airflow's server makes. The bucket
+        cannot name the host of the environment's UI, because the environment is created after the bucket.
+        """
+        stack = Stack.of(self)
+        return s3.CorsRule(
+            allowed_methods=[s3.HttpMethods.PUT],
+            allowed_origins=[
+                f"https://*.airflow.{stack.region}.on.aws",
+                f"https://*.{stack.region}.airflow.{stack.url_suffix}",
+                "http://127.0.0.1:*",
+            ],
+            allowed_headers=["content-type", "if-none-match"],
+            max_age=300,
         )
 
     def _old_versions_expire(self) -> s3.LifecycleRule:

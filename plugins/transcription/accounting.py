@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from transcription.planning import StoredObject
@@ -23,6 +24,8 @@ class StoredTranscript(NamedTuple):
 
     key: str
     metadata: Mapping[str, str]
+    version_id: str = ""
+    written: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +77,29 @@ class Outcome:
             child: Array index of the child that had the recording.
             log_stream: That child's, see `ReportEntry`.
         """
-        return ReportEntry(
+        entry = ReportEntry(
             source_key=self.recording.source_key,
             state=self.state,
             child=child,
             log_stream=log_stream,
-            transcript_key=self.transcript.key if self.transcript else "",
+            code=self.code,
+            reason=self.reason,
+            source_etag=self.recording.source_etag,
+        )
+        if self.transcript is None:
+            return entry
+        metadata, written = self.transcript.metadata, self.transcript.written
+        return replace(
+            entry,
+            transcript_key=self.transcript.key,
             audio_seconds=self.audio_seconds,
             compute_seconds=self.compute_seconds,
             replaces=self.replaces,
-            code=self.code,
-            reason=self.reason,
+            engine=metadata.get(results.ENGINE, ""),
+            model=metadata.get(results.MODEL, ""),
+            settings=metadata.get(results.FINGERPRINT, ""),
+            transcript_version=self.transcript.version_id,
+            time=written.isoformat() if written else "",
         )
 
 

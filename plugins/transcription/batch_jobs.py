@@ -39,8 +39,14 @@ def job_of_plan(client: Any, job_queue: str, run_id: str, plan_id: str) -> str |
 
 def live_runs(client: Any, job_queue: str) -> set[str]:
     """Folders of the runs that have a live job in the queue (see `layout.run_folder`)."""
+    return set(live_jobs(client, job_queue))
+
+
+def live_jobs(client: Any, job_queue: str) -> dict[str, str]:
+    """Ids of the live jobs in the queue, by the folders of their runs."""
     start, end = len(_NAME), -len("-") - PLAN_ID_LENGTH
-    return {job["jobName"][start:end] for job in _jobs(client, job_queue, _NAME) if job["status"] in ACTIVE}
+    live = (job for job in _jobs(client, job_queue, _NAME) if job["status"] in ACTIVE)
+    return {job["jobName"][start:end]: job["jobId"] for job in live}
 
 
 def _jobs(client: Any, job_queue: str, name_start: str) -> Iterator[dict[str, Any]]:
@@ -88,6 +94,25 @@ def log_streams(client: Any, job: dict[str, Any]) -> dict[int, str]:
         if stream:
             found[child.get("arrayProperties", {}).get("index", 0)] = stream
     return found
+
+
+def newest_definition(client: Any, job_definition: str) -> dict[str, Any] | None:
+    """The newest active revision of a job definition, or None if there is none.
+
+    Args:
+        client: A boto3 client of Batch.
+        job_definition: Its name, name and revision, or ARN.
+    """
+    which = {"jobDefinitions": [job_definition]} if ":" in job_definition else {"jobDefinitionName": job_definition}
+    pages = client.get_paginator("describe_job_definitions").paginate(**which, status="ACTIVE")
+    found = [definition for page in pages for definition in page["jobDefinitions"]]
+    return max(found, key=lambda definition: definition["revision"], default=None)
+
+
+def containers(definition: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The containers of a job definition."""
+    for task in definition.get("ecsProperties", {}).get("taskProperties", ()):
+        yield from task["containers"]
 
 
 def described(client: Any, jobs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -16,16 +17,17 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from transcription import claims
+from transcription import claims, searchable
 from transcription.accounting import Evidence, StoredTranscript
 from transcription.claims import Claims
 from transcription.errors import ManifestUnreadable
 from transcription.plan_lock import PlanLock
 from transcription.planning import StoredObject
+from transcription.search_index import Indexed
 from transcription.selection import Selection
 from transcription_contract import layout, manifest, results
 from transcription_contract.manifest import ManifestError, Recording
-from transcription_contract.results import ErrorDocument, Owner
+from transcription_contract.results import ErrorDocument, Owner, ReportEntry
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +204,8 @@ class Bucket:
         for key in recording.transcript_keys:
             head = self._head(key)
             if head and head["ContentLength"] and head["Metadata"].get(results.RECORDING) == own:
-                yield StoredTranscript(key, head["Metadata"])
+                written = head["LastModified"].astimezone(UTC)
+                yield StoredTranscript(key, head["Metadata"], head.get("VersionId", ""), written)
                 if Owner.of(head["Metadata"]).etag == recording.source_etag:
                     return
 
@@ -220,7 +223,53 @@ class Bucket:
         with tempfile.TemporaryFile() as file:
             yield file
             file.seek(0)
-            self._s3.upload_fileobj(file, self.name, key, ExtraArgs={"ContentType": content_type})
+            self.upload(file, key, content_type)
+
+    def upload(self, file: IO[bytes], key: str, content_type: str) -> None:
+        """Write an object that has the rest of a file."""
+        self._s3.upload_fileobj(file, self.name, key, ExtraArgs={"ContentType": content_type})
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object of this key."""
+        return self._head(key) is not None
+
+    def indexed(self, entries: Iterable[ReportEntry]) -> Iterator[Indexed]:
+        """A report's entries with the texts of their transcripts, in order.
+
+        Words have their places in the audio if the transcript's JSON is of the same version of the recording and the
+        same settings, so that its words are the same.
+        """
+        return (recording for _, recording in self._in_parallel(self._indexed, entries))
+
+    def _indexed(self, entry: ReportEntry) -> Indexed:
+        if not entry.transcript_version:  # there is no transcript, or an earlier pipeline did not say which version
+            return Indexed(entry)
+        document = self._transcript_json(entry)
+        if document is None:
+            body = self._version(entry.transcript_key, entry.transcript_version)
+            plain = None if body is None else body.decode(errors="replace").strip()
+            return Indexed(entry, None if plain is None else searchable.searchable(plain))
+        text = searchable.searchable(document["text"])
+        words, speakers = searchable.words_of(document), searchable.has_speakers(document)
+        return Indexed(entry, text, searchable.places(text, words, speakers=speakers))
+
+    def _transcript_json(self, entry: ReportEntry) -> dict[str, Any] | None:
+        """The JSON of exactly the transcript that the entry is about; None if there is none."""
+        body = self.read(layout.format_key(entry.transcript_key, "json"))
+        document: dict[str, Any] | None = json.loads(body) if body else None
+        if document is None or document["source_etag"] != entry.source_etag:
+            return None
+        return document if document["settings"]["fingerprint"] == entry.settings else None
+
+    def _version(self, key: str, version_id: str) -> bytes | None:
+        """A version of an object; None if it is gone."""
+        try:
+            body: bytes = self._s3.get_object(Bucket=self.name, Key=key, VersionId=version_id)["Body"].read()
+        except ClientError as error:
+            if _is_absent(error):
+                return None
+            raise
+        return body
 
     def lines(self, key: str) -> Iterator[bytes]:
         """The lines of an object, which need not fit in memory."""

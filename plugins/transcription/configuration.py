@@ -49,6 +49,10 @@ class Configuration:
     """Image pull, start and model load of a child, for the estimate before a run."""
     max_usd: float = 0.0
     """Default of the DAG's param `max_usd`; 0: no limit."""
+    built_in_models: str = ""
+    """Names of the image's models, separated by spaces: what the trigger form suggests."""
+    engines: str = ""
+    """Names of the image's engines, separated by spaces: what the trigger form suggests."""
     poll_seconds: float = 30.0
     """Time between two requests for the Batch job's state."""
     deadline_hours: float = 48.0

@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from transcription import model_rules
+from transcription import batch_jobs, model_rules
 from transcription.bucket import Bucket
 from transcription.configuration import Configuration
 from transcription.errors import ModelUnusable, SettingError
@@ -37,16 +37,12 @@ def image_of(client: Any, job_definition: str) -> Image:
     Raises:
         SettingError: there is no such job definition, or it does not say what its image has.
     """
-    which = {"jobDefinitions": [job_definition]} if ":" in job_definition else {"jobDefinitionName": job_definition}
-    pages = client.get_paginator("describe_job_definitions").paginate(**which, status="ACTIVE")
-    found = [definition for page in pages for definition in page["jobDefinitions"]]
-    if not found:
+    newest = batch_jobs.newest_definition(client, job_definition)
+    if newest is None:
         raise SettingError(f"AWS Batch has no active job definition {job_definition!r}: deploy the stack.")
-    newest = max(found, key=lambda definition: definition["revision"])
     variables = {
         item["name"]: item["value"]
-        for task in newest.get("ecsProperties", {}).get("taskProperties", ())
-        for container in task["containers"]
+        for container in batch_jobs.containers(newest)
         for item in container.get("environment", ())
     }
     stated = newest.get("parameters", {})

@@ -11,21 +11,38 @@ from airflow.sdk import Param
 from transcription import configuration
 from transcription.errors import SettingError
 from transcription.selection import Interval, Selection
-from transcription_contract import run_options
+from transcription_contract import layout, run_options
 from transcription_contract.run_options import Option, RunOptions
 
 
 def _param(option: Option) -> Param:
     default = list(option.default) if isinstance(option.default, tuple) else option.default
-    if default == {}:
-        default = None  # an empty field of the form
     schema = option.json_schema()
+    suggested = _suggested(option.name)
+    if suggested:
+        schema["examples"] = suggested
+    # Airflow opens the section of params without one, and no other.
+    if option.section != run_options.SECTIONS[0]:
+        schema["section"] = option.section
     if option.name == "max_instances":
         default, schema["type"] = configuration.option("max_instances_default"), "integer"
-    return Param(default, title=option.title, description=option.help, section=option.section, **schema)
+    return Param(default, title=option.title, description_md=option.help, **schema)
 
 
-PARAMS = {option.name: _param(option) for option in run_options.options(RunOptions)}
+def _suggested(name: str) -> list[str]:
+    """Values that the form suggests for a text; every other one may be typed, too."""
+    built_in = configuration.option("built_in_models").split()
+    models = f"s3://bucket/{layout.MODELS}"
+    suggested = {
+        "model": [*built_in, f"{models}fr/model.tflite", f"{models}en/my-whisper/"],
+        "scorer": [*built_in, "none", f"{models}fr/model.scorer"],
+        "engine": configuration.option("engines").split(),
+        "prefix": ["calls/", "calls/2026/"],
+    }
+    return suggested.get(name, [])
+
+
+PARAMS = {option.name: _param(option) for option in run_options.in_order_of_form()}
 
 
 def run_options_of(context: Mapping[str, Any]) -> RunOptions:

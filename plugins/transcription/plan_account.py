@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from airflow import __version__ as airflow_version
 
-from transcription import accounting, batch_jobs, planning, report
+from transcription import accounting, batch_jobs, planning, report, report_copies
 from transcription.accounting import Outcome, Totals
 from transcription.bucket import Bucket
 from transcription.configuration import Configuration
@@ -53,6 +53,8 @@ def account_for(
         with bucket.writing(key, "application/json") as file:
             file.write(report.to_bytes(found))
         _write_run_totals(bucket, run_id)
+    if found["final"]:
+        report_copies.write(bucket, found)
     return found
 
 
@@ -157,6 +159,7 @@ def _write_run_totals(bucket: Bucket, run_id: str) -> None:
     summary = {
         "run_id": run_id,
         "plans": [found["plan_id"] for found in reversed(reports)],
+        "finished": reports[0]["finished"],
         "totals": totals,
         "estimated_usd": round(sum(found["estimated_usd"] for found in reports), 4),
     }

@@ -54,7 +54,13 @@ class PlanSummary:
 
     def to_json(self) -> dict[str, Any]:
         """The summary as the XCom of `plan`."""
-        return {**asdict(self), "planned": self.planned.isoformat(), "unusable_models": list(self.unusable_models)}
+        # Lists and not tuples, which Airflow wraps in its own form.
+        return {
+            **asdict(self),
+            "planned": self.planned.isoformat(),
+            "unusable_models": list(self.unusable_models),
+            "largest_files": [asdict(file) for file in self.largest_files],
+        }
 
     def to_bytes(self) -> bytes:
         """The summary as it stands in the bucket."""

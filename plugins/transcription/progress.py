@@ -32,8 +32,8 @@ class Done:
     of_audio_seconds: float
 
 
-def children_line(job: Mapping[str, Any]) -> str:
-    """The job's children by what they do, such as `20 children: 12 running, 8 done`.
+def children(job: Mapping[str, Any]) -> dict[str, int]:
+    """The numbers of the job's children that are `waiting`, `starting`, `running`, `done` or `failed`.
 
     Args:
         job: Its description by Batch; one that is no array has one child, the job itself.
@@ -43,6 +43,16 @@ def children_line(job: Mapping[str, Any]) -> str:
     for status, number in statuses.items():
         word = _WORDS.get(status, status.lower())
         counts[word] = counts.get(word, 0) + number
+    return counts
+
+
+def children_line(job: Mapping[str, Any]) -> str:
+    """The job's children by what they do, such as `20 children: 12 running, 8 done`.
+
+    Args:
+        job: As `children` takes it.
+    """
+    counts = children(job)
     told = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
     return f"{counted(sum(counts.values()), 'child')}: {told or 'none yet'}"
 

@@ -16,6 +16,12 @@ REPORT = "report.json"
 ENTRIES = "entries.jsonl"
 PLAN = "plan.json"
 TOTALS = "totals.json"
+SEARCH_INDEX = "search.sqlite"
+TABLE = "tables/recordings/"
+"""Prefix of the data set of all recordings, one folder a day."""
+CORRECTIONS = "corrections/"
+QUERY_RESULTS = "query_results/"
+"""Prefix of what SQL queries found, which expires."""
 MODELS = "models/"
 ERASED = "erased/"
 """What stands in a report for the key of a recording that was erased. No object has such a key."""
@@ -137,7 +143,12 @@ def run_prefix(run_id: str) -> str:
 
 def plan_key(run_id: str) -> str:
     """Key of the run's newest plan."""
-    return run_prefix(run_id) + PLAN
+    return plan_key_of_folder(run_folder(run_id))
+
+
+def plan_key_of_folder(folder: str) -> str:
+    """Key of the newest plan of the run with this `run_folder`."""
+    return f"{RUNS}{folder}/{PLAN}"
 
 
 def totals_key(run_id: str) -> str:
@@ -163,6 +174,48 @@ def is_report(key: str) -> bool:
 def entries_key(run_id: str, plan_id: str) -> str:
     """Key of the report's entries, one JSON object per line and planned recording."""
     return attempt_prefix(run_id, plan_id) + ENTRIES
+
+
+def search_index_key(run_id: str, plan_id: str) -> str:
+    """Key of the search index over the recordings of one plan of a run."""
+    return attempt_prefix(run_id, plan_id) + SEARCH_INDEX
+
+
+def attempt_of(key: str) -> tuple[str, str]:
+    """Folder of the run and id of the plan in a key under `attempt_prefix`."""
+    folder, plan_id = key.removeprefix(RUNS).split("/")[:2]
+    return folder, plan_id
+
+
+def is_search_index(key: str) -> bool:
+    """Whether the key is one that `search_index_key` makes."""
+    return key.startswith(RUNS) and key.endswith(f"/{SEARCH_INDEX}")
+
+
+def is_totals(key: str) -> bool:
+    """Whether the key is one that `totals_key` makes."""
+    return key.startswith(RUNS) and key.endswith(f"/{TOTALS}") and key.count("/") == 2
+
+
+def table_key(run_id: str, plan_id: str, day: str) -> str:
+    """Key of one plan's part of the data set of all recordings.
+
+    Args:
+        run_id: The run's.
+        plan_id: The plan's.
+        day: When it was accounted for, such as 2026-11-28.
+    """
+    return f"{TABLE}day={day}/{run_folder(run_id)}-{plan_id}.jsonl.gz"
+
+
+def correction_key(name: str) -> str:
+    """Key of a person's correction of a recording's transcript."""
+    return f"{CORRECTIONS}{name}.json"
+
+
+def corrected_name(key: str) -> str:
+    """Name of the recording that a correction is of."""
+    return key.removeprefix(CORRECTIONS).removesuffix(".json")
 
 
 def model_folder(name: str) -> str:

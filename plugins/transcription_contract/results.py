@@ -11,6 +11,8 @@ from enum import IntEnum, StrEnum
 from typing import Any
 from urllib.parse import quote
 
+from . import layout
+
 WORDS_VERSION = 1
 """Part of the fingerprint of a transcript. Raise it when the same audio could give other words: the next run then
 transcribes again what it finds. A release that changes nothing in the words leaves it as it is."""
@@ -159,6 +161,23 @@ class ReportEntry:
     """Of a rejected recording, one of `ErrorCode`."""
     reason: str = ""
     """Why there is no transcript."""
+    source_etag: str = ""
+    """Which version of the recording was planned."""
+    engine: str = ""
+    """Engine and version that made the transcript."""
+    model: str = ""
+    """Name of its model and the first 12 digits of the SHA-256."""
+    settings: str = ""
+    """`FINGERPRINT` of the transcript."""
+    transcript_version: str = ""
+    """Version id of the transcript."""
+    time: str = ""
+    """When the transcript was written, ISO 8601."""
+
+    @property
+    def name(self) -> str:
+        """The recording's name, see `layout.recording_name`."""
+        return layout.recording_name(self.source_key)
 
     def to_bytes(self) -> bytes:
         """The entry as a line; fields that say nothing are left out."""

@@ -210,8 +210,12 @@ class Boosts:
 
 # Sections of the form of a run.
 RECORDINGS = "What to transcribe"
+MODEL = "Model and language"
+OUTPUT = "Texts and captions"
 LIMITS = "How much at once"
-DECODING = "Model and decoder"
+DECODING = "Decoder"
+SECTIONS = (RECORDINGS, MODEL, OUTPUT, LIMITS, DECODING)
+"""In the order of the form."""
 
 
 @dataclass(frozen=True)
@@ -288,21 +292,21 @@ class TranscriptionOptions:
         ("json",),
         title="More outputs",
         help="Beside the plain text: words with times (`json`), captions (`srt`, `vtt`). Empty: the plain text only.",
-        section=RECORDINGS,
+        section=OUTPUT,
     )
     channels: str = _option(
         Choice(("mixed", "separate")),
         "mixed",
         title="Channels",
         help="`separate` transcribes each channel on its own and labels it: for calls with a speaker on each.",
-        section=RECORDINGS,
+        section=OUTPUT,
     )
     alternatives: int = _option(
         Whole(0, 10),
         0,
         title="Alternatives",
         help="How many other readings of each segment the `json` has.",
-        section=RECORDINGS,
+        section=OUTPUT,
         by_engine=True,
     )
     hot_words: dict[str, float] = _option(
@@ -349,7 +353,7 @@ class TranscriptionOptions:
         title="Language",
         help="What is spoken, for a model that knows several languages: a code such as `fr`, or `auto`. "
         "Empty: the model's own language, or `auto` if it has several.",
-        section=DECODING,
+        section=MODEL,
         by_engine=True,
     )
     engine: str | None = _option(
@@ -357,7 +361,7 @@ class TranscriptionOptions:
         None,
         title="Engine",
         help="Which engine runs the model, if the image has several for it. Empty: the preferred one.",
-        section=DECODING,
+        section=MODEL,
     )
 
     def __post_init__(self) -> None:
@@ -462,14 +466,14 @@ class RunOptions(TranscriptionOptions):
         title="Model",
         help="A built-in name, or `s3://bucket/models/fr/model.tflite`, for all recordings of the run. "
         "Empty: that of `models/` + the recording's first folder, or else the image's own.",
-        section=DECODING,
+        section=MODEL,
     )
     scorer: str | None = _option(
         Text(),
         None,
         title="Scorer",
         help="`s3://…`, a built-in model's name, or `none`. Empty: the model's own.",
-        section=DECODING,
+        section=MODEL,
     )
 
     def __post_init__(self) -> None:
@@ -487,6 +491,12 @@ class RunOptions(TranscriptionOptions):
 def options(of: type[TranscriptionOptions]) -> list[Option]:
     """The options of a class, in the order in which it declares them."""
     return [_described(field) for field in dataclasses.fields(of)]
+
+
+def in_order_of_form() -> list[Option]:
+    """All options of a run by section; in each section first those for the plan, then those for the worker."""
+    for_worker = {option.name for option in options(TranscriptionOptions)}
+    return sorted(options(RunOptions), key=lambda option: (SECTIONS.index(option.section), option.name in for_worker))
 
 
 def engine_option_names() -> frozenset[str]:

@@ -50,7 +50,7 @@ def test_the_outputs_say_what_starts_a_run_and_where_its_log_is(on_demand: Assem
     assert set(on_demand.template["Outputs"]) == {
         "BucketName", "AccessLogsBucketName", "JobQueueArn", "JobDefinitionArn", "JobDefinitionName",
         "WorkerLogGroupName", "NotificationTopicArn", "RunQueueArn", "RunDefinitionName", "RunLogGroupName",
-        "ScheduleName",
+        "ScheduleName", "SqlWorkGroup",
     }  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def test_a_second_deployment_in_the_account_shares_no_name_with_the_first(
         return {
             resource["Properties"][key]
             for resource in assembly.resources.values()
-            if resource["Type"] != "AWS::IAM::Policy"
+            if resource["Type"] not in ("AWS::IAM::Policy", "AWS::Athena::NamedQuery")
             for key in keys
             if isinstance(resource.get("Properties", {}).get(key), str)
         }

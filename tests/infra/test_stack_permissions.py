@@ -22,6 +22,7 @@ TASKS: dict[str, set[str]] = {
     f"{AUDIO}/output/*": {"s3:GetObject", "s3:GetObjectVersion"},
     f"{AUDIO}/failed/*": {"s3:GetObject", "s3:GetObjectVersion"},
     f"{AUDIO}/runs/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"},
+    f"{AUDIO}/tables/recordings/*": {"s3:PutObject"},
     f"{AUDIO}/child_job_input/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject"},
     f"{AUDIO}/models/*": {"s3:GetObject"},
     "<BatchQueue.JobQueueArn>": {"batch:SubmitJob"},
@@ -72,6 +73,9 @@ COMMON: dict[str, dict[str, set[str]]] = {
 MWAA: dict[str, dict[str, set[str]]] = {
     "AirflowRole": {
         **TASKS,
+        f"{AUDIO}/corrections/*": {"s3:GetObject", "s3:PutObject"},
+        f"{AUDIO}/input/*": TASKS[f"{AUDIO}/input/*"] | {"s3:PutObject", "s3:PutObjectTagging"},
+        f"{AUDIO}/failed/*": TASKS[f"{AUDIO}/failed/*"] | {"s3:GetObjectTagging"},
         f"{ARN}:airflow:{HERE}:environment/transcription": {"airflow:PublishMetrics"},
         CODE: {
             "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketLocation", "s3:GetBucketVersioning",

@@ -35,7 +35,7 @@ def test_audio_and_code_are_versioned_and_every_access_is_logged(stack: Assembly
     }
 
 
-def test_only_old_versions_aborted_uploads_and_left_manifests_expire(stack: Assembly) -> None:
+def test_only_old_versions_aborted_uploads_left_manifests_and_query_results_expire(stack: Assembly) -> None:
     rules = stack.all("AWS::S3::Bucket")["StorageAudio"]["LifecycleConfiguration"]["Rules"]
     assert [rule for rule in rules if "Prefix" not in rule] == [
         {
@@ -47,14 +47,21 @@ def test_only_old_versions_aborted_uploads_and_left_manifests_expire(stack: Asse
         }
     ]
     assert [rule for rule in rules if "Prefix" in rule] == [
-        {"Id": "LeftManifests", "Status": "Enabled", "Prefix": "child_job_input/", "ExpirationInDays": 14}
+        {"Id": "LeftManifests", "Status": "Enabled", "Prefix": "child_job_input/", "ExpirationInDays": 14},
+        {
+            "Id": "QueryResults",
+            "Status": "Enabled",
+            "Prefix": "query_results/",
+            "ExpirationInDays": 7,
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        },
     ]
 
 
 def test_audio_and_transcripts_expire_if_the_settings_say_so_and_failed_recordings_never(closed: Assembly) -> None:
     rules = closed.all("AWS::S3::Bucket")["StorageAudio"]["LifecycleConfiguration"]["Rules"]
     expirations = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule}
-    assert expirations == {"child_job_input/": 14, "processed/": 7, "output/": 365}
+    assert expirations == {"child_job_input/": 14, "query_results/": 7, "processed/": 7, "output/": 365}
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
@@ -391,6 +398,8 @@ def test_airflows_configuration_names_bucket_queue_and_job_definition(stack: Ass
         "transcription.memory_gb_per_child": "4",
         "transcription.max_instances_default": "20",
         "transcription.max_usd": "0",
+        "transcription.built_in_models": "asterisk-en asterisk-en-pbmm deepspeech-0.9.3-en",
+        "transcription.engines": "deepspeech-batched",
         "transcription.usd_per_vcpu_hour": "0.04048",
         "transcription.usd_per_gb_hour": "0.004445",
         "transcription.notification_topic_arn": "<NotificationsTopic>",
@@ -441,6 +450,17 @@ def test_only_this_rule_may_write_to_the_queue_and_only_airflow_may_read_it(larg
 def test_the_bucket_tells_eventbridge_of_its_objects(stack: Assembly) -> None:
     notifications = stack.resource("StorageAudio")["Properties"]["NotificationConfiguration"]
     assert notifications == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+
+
+def test_browsers_may_only_upload_and_only_from_amazon_mwaas_ui_or_this_machine(stack: Assembly) -> None:
+    [rule] = stack.resource("StorageAudio")["Properties"]["CorsConfiguration"]["CorsRules"]
+    assert rule["AllowedMethods"] == ["PUT"]
+    assert rule["AllowedHeaders"] == ["content-type", "if-none-match"]
+    assert rule["AllowedOrigins"] == [
+        "https://*.airflow.<AWS::Region>.on.aws",
+        "https://*.<AWS::Region>.airflow.<AWS::URLSuffix>",
+        "http://127.0.0.1:*",
+    ]
 
 
 def test_airflow_can_send_events_only_as_its_own_environment(large: Assembly) -> None:
@@ -612,7 +632,8 @@ def test_a_second_deployment_in_the_account_shares_no_name_with_the_first(stack:
         return {
             properties[key]
             for resource in assembly.resources.values()
-            if resource["Type"] != "AWS::IAM::Policy"  # its name is unique within its role only
+            # Unique within their role, and their workgroup.
+            if resource["Type"] not in ("AWS::IAM::Policy", "AWS::Athena::NamedQuery")
             for properties in [resource.get("Properties", {})]
             for key in keys
             if isinstance(properties.get(key), str)
@@ -628,6 +649,7 @@ def test_the_stack_has_the_outputs_that_a_user_needs(stack: Assembly) -> None:
     assert set(outputs) == {
         "BucketName", "AirflowUrl", "AirflowEnvironmentName", "AirflowCodeBucketName", "AccessLogsBucketName",
         "JobQueueArn", "JobDefinitionArn", "JobDefinitionName", "WorkerLogGroupName", "NotificationTopicArn",
+        "SqlWorkGroup",
     }  # fmt: skip
     assert all(output["Description"] for output in outputs.values())
     assert plain(outputs["JobDefinitionArn"]["Value"]) == "<BatchWorker.JobDefinitionArn>"

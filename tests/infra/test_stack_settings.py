@@ -30,6 +30,7 @@ WRONG = [
     ({"stuck_in_queue_hours": 25}, "stuck_in_queue_hours = 25: must be between 0.166667 and 24."),
     ({"quiet_minutes": 61}, "quiet_minutes = 61: must be between 0.1 and 60."),
     ({"start_on_upload": 1}, "start_on_upload = 1: expected true or false."),
+    ({"max_gb_per_query": 0}, "max_gb_per_query = 0: must be between 0.01 and"),
     ({"max_usd": -1}, "max_usd = -1: must be between 0 and"),
     ({"max_instances": 10_001}, "max_instances = 10001: must be between 1 and 10000."),
     (

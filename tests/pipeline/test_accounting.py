@@ -27,6 +27,7 @@ METADATA = {
     results.COMPUTE_SECONDS: "0.5",
     results.ENGINE: "deepspeech-tflite 0.9.3",
     results.MODEL: "m",
+    results.FINGERPRINT: "f",
 }
 MADE = (StoredTranscript("output/a", METADATA),)
 MOVED = Owner("a.wav", "new", NOON)
@@ -96,8 +97,11 @@ def test_a_file_transcribed_again_in_place_needs_a_result_of_this_run(found: Evi
 
 def test_a_rejected_file_has_its_reason_and_code_and_a_transcribed_one_its_figures() -> None:
     rejected = outcome(RECORDING, Evidence(error=ERROR, failed=MOVED), RUN).entry(0, "")
-    assert rejected == ReportEntry("input/a.wav", "rejected", 0, reason="No speech.", code="no-speech")
-    made = outcome(RECORDING, Evidence(transcripts=MADE, processed=MOVED), RUN).entry(7, "stream")
+    assert rejected == ReportEntry(
+        "input/a.wav", "rejected", 0, reason="No speech.", code="no-speech", source_etag="new"
+    )
+    found = (MADE[0]._replace(version_id="v1", written=LATER),)
+    made = outcome(RECORDING, Evidence(transcripts=found, processed=MOVED), RUN).entry(7, "stream")
     assert made == ReportEntry(
         "input/a.wav",
         "transcribed",
@@ -106,6 +110,12 @@ def test_a_rejected_file_has_its_reason_and_code_and_a_transcribed_one_its_figur
         transcript_key="output/a",
         audio_seconds=2.5,
         compute_seconds=0.5,
+        source_etag="new",
+        engine="deepspeech-tflite 0.9.3",
+        model="m",
+        settings="f",
+        transcript_version="v1",
+        time=LATER.isoformat(),
     )
     assert json.loads(made.to_bytes()) == {
         "source_key": "input/a.wav",
@@ -115,7 +125,14 @@ def test_a_rejected_file_has_its_reason_and_code_and_a_transcribed_one_its_figur
         "transcript_key": "output/a",
         "audio_seconds": 2.5,
         "compute_seconds": 0.5,
+        "source_etag": "new",
+        "engine": "deepspeech-tflite 0.9.3",
+        "model": "m",
+        "settings": "f",
+        "transcript_version": "v1",
+        "time": LATER.isoformat(),
     }
+    assert ReportEntry.read(made.to_bytes()) == made
 
 
 def test_a_run_counts_each_recording_once_with_what_its_newest_plan_made_of_it() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from erase import CannotEraseError, Subject
 from transcription_contract import layout, manifest
 from transcription_contract.manifest import Header, Recording
 from transcription_contract.results import ReportEntry, recording_id
+from transcripts_page import search
+from transcripts_page.catalogue import Catalogue
+from transcripts_page.corrections import Corrections, correct
 
 PROJECT = Path(__file__).resolve().parents[2]
 SPEECH = (PROJECT / "tests" / "recordings" / "vm-leavemsg.wav").read_bytes()
@@ -38,7 +43,10 @@ def traces(s3: Any, empty_bucket: str) -> Traces:
             for version in page.get("Versions", ()):
                 got = s3.get_object(Bucket=empty_bucket, Key=version["Key"], VersionId=version["VersionId"])
                 metadata = " ".join(got["Metadata"].values())
-                yield version["Key"], f"{version['Key']} {metadata} {got['Body'].read().decode(errors='replace')}"
+                body = got["Body"].read()
+                if version["Key"].startswith(layout.TABLE):
+                    body = gzip.decompress(body)
+                yield version["Key"], f"{version['Key']} {metadata} {body.decode(errors='replace')}"
             for marker in page.get("DeleteMarkers", ()):
                 yield marker["Key"], marker["Key"]
 
@@ -66,8 +74,12 @@ def entries(keys: Any, read: Any) -> list[ReportEntry]:
     return [ReportEntry.read(line) for key in named for line in read(key).splitlines()]
 
 
+def entry_of(keys: Any, read: Any, name: str) -> ReportEntry:
+    return next(entry for entry in entries(keys, read) if entry.name == name)
+
+
 def test_a_recording_is_erased_with_every_trace_and_its_neighbours_stay(
-    run: Any, put: Any, keys: Any, read: Any, traces: Traces, erased: Any
+    run: Any, put: Any, keys: Any, read: Any, traces: Traces, erased: Any, s3: Any, empty_bucket: str, tmp_path: Path
 ) -> None:
     put("input/calls/secret.wav", b"an upload that was replaced")
     for name in ("calls/secret.wav", "calls/secret.mp3", "calls/secret.json.wav", "calls/other.wav"):
@@ -76,6 +88,11 @@ def test_a_recording_is_erased_with_every_trace_and_its_neighbours_stay(
     assert run(output_formats=["json", "srt"]).returncode == 0
     assert run(again=True, output_formats=["vtt"], hot_words=None, prefix="calls/").returncode == 0
     put("input/calls/secret.wav", SPEECH, again="yes")
+    secret = correct(entry_of(keys, read, "calls/secret.wav"), None, "xylophone", "ann")
+    for correction in (secret, replace(secret, text="zeppelin"), replace(secret, name="calls/other.wav")):
+        corrections = Corrections(s3, empty_bucket)
+        corrections.save(correction, corrections.etag(correction.name))
+    put("query_results/1.csv", b"calls/secret.wav,xylophone")
     assert len(traces("secret.wav")) > 8
     before = {key: read(key) for key in keys("output/") if not key.startswith("output/calls/secret.wav")}
     assert len(before) >= 3
@@ -83,12 +100,19 @@ def test_a_recording_is_erased_with_every_trace_and_its_neighbours_stay(
     receipt = erased("calls/secret.wav")
 
     left = [key for key in traces("calls/secret.wav") if "secret.wav.ogg" not in key]
-    assert [key for key in left if not key.startswith("runs/")] == []
+    assert [key for key in left if not key.startswith(("runs/", "tables/"))] == []
+    assert traces("zeppelin") == []
+    assert traces("xylophone") == [layout.correction_key("calls/other.wav")]
+    assert keys("query_results/") == []
     assert {entry.source_key for entry in entries(keys, read) if "secret.wav" in entry.source_key} == {
         "input/calls/secret.wav.ogg"
     }
     assert {key: read(key) for key in before} == before
     assert {"processed/calls/other.wav", "processed/calls/secret.mp3", "failed/calls/secret.wav.ogg"} <= set(keys())
+    catalogue = Catalogue(s3, empty_bucket, tmp_path / "page")
+    assert search.by_name(catalogue, "secret.wav").hits == [search.by_name(catalogue, "secret.wav.ogg").hits[0]]
+    said = {hit.entry.name for hit in search.by_words(catalogue, "leave message").hits}
+    assert said == {"calls/secret.mp3", "calls/secret.json.wav"}, "the corrected text of other.wav counts"
     assert receipt["complete"]
     assert receipt["by"].startswith("arn:aws:")
     assert {"processed/calls/secret.wav", "input/calls/secret.wav"} <= {v["key"] for v in receipt["versions"]}
@@ -107,6 +131,7 @@ def test_a_folder_is_erased_with_every_trace_and_no_other_folder(
     assert erased("private/")["complete"]
 
     assert traces("private/") == ["input/private/notes.txt"]
+    assert len(keys("tables/recordings/")) == 1
     assert keys("output/") == ["output/public/private", "output/public/private.json"]
     erased_keys = [e.source_key for e in entries(keys, read) if e.source_key.startswith(layout.ERASED)]
     assert len(set(erased_keys)) == 3, "so that the totals of the run still count each"
@@ -150,9 +175,10 @@ def test_keys_that_only_begin_alike_are_left_alone(
     put("output/ab", b"written by a person")
     put("output/ab.srt", b"x", recording=recording_id("ab.wav"))
     s3.delete_object(Bucket=empty_bucket, Key="output/ab.srt")
-    put("runs/notes.json", b"written by a person, and no JSON")
+    for key in ("runs/notes.json", "runs/notes.sqlite", "runs/notes.jsonl.gz", "runs/notes"):
+        put(key, b"written by a person, and no JSON")
     assert erased("a.wav")["kept"] == []
-    assert keys() == ["output/ab", "runs/notes.json"]
+    assert keys() == ["output/ab", "runs/notes", "runs/notes.json", "runs/notes.jsonl.gz", "runs/notes.sqlite"]
     assert traces("output/ab.srt") == ["output/ab.srt"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from transcription.errors import SettingError
-from transcription.params import PARAMS, run_options_of
+from transcription.params import PARAMS, _param, run_options_of
 from transcription_contract import run_options
 from transcription_contract.run_options import RunOptions
 
@@ -51,3 +51,21 @@ def test_the_form_rejects_an_invalid_boost_or_hot_word() -> None:
     for words in ({"voicemail": 500}, {"two words": 5}):
         with pytest.raises(ParamValidationError):
             hot_words.resolve(words)
+
+
+def test_the_form_begins_with_the_recordings_in_the_section_that_airflow_opens() -> None:
+    sections = [param.schema.get("section") for param in PARAMS.values()]
+    assert list(dict.fromkeys(sections)) == [None, *run_options.SECTIONS[1:]]
+    assert list(PARAMS)[:3] == ["prefix", "uploaded_from", "uploaded_to"]
+    assert list(PARAMS)[5:9] == ["model", "scorer", "language", "engine"]
+
+
+def test_the_form_suggests_the_models_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__TRANSCRIPTION__BUILT_IN_MODELS", "asterisk-en whisper-tiny.en")
+    [model] = [option for option in run_options.in_order_of_form() if option.name == "model"]
+    assert _param(model).schema["examples"][:2] == ["asterisk-en", "whisper-tiny.en"]
+
+
+def test_hot_words_are_edited_as_an_object() -> None:
+    assert DEFAULTS["hot_words"] == {}
+    assert PARAMS["hot_words"].schema["type"][0] == "object"

@@ -3,159 +3,69 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from runs_on_mwaa import MwaaRun
 from start_run import newest_report
 
-PROJECT = Path(__file__).resolve().parents[2]
-HOME = PROJECT / ".local" / "tests-ui"
+from tests.airflow_ui import DEADLINE, PROJECT, Running, running_airflow, wait_for
+
 RECORDING = PROJECT / "tests" / "recordings" / "vm-leavemsg.wav"
 TEXT = "press five to leave a message"
-DEADLINE = 180  # time limit of a step in seconds; normally a step is much faster
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    for _ in range(DEADLINE * 4):
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.25)
-    raise AssertionError(f"The condition is still false after {DEADLINE} s.")
-
-
-@dataclass
-class Running:
-    process: subprocess.Popen[str]
-    url: str
-    variables: dict[str, str]
-
-    @property
-    def s3(self) -> Any:
-        names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
-        endpoint, key, secret, region = (self.variables[name] for name in names)
-        return boto3.client(
-            "s3", endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret, region_name=region
-        )
-
-    @property
-    def bucket(self) -> str:
-        return self.variables["BUCKET"]
-
-    def keys(self, prefix: str) -> list[str]:
-        return [item["Key"] for item in self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", ())]
-
-    def report(self, prefix: str, number: int) -> Any:
-        """The report with this number under the prefix, in order of writing, and its entries.
-
-        None if it does not exist yet.
-        """
-        listed = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", ())
-        keys = [item["Key"] for item in sorted(listed, key=lambda item: item["LastModified"])]
-        reports = [key for key in keys if key.endswith("/report.json")]
-        if len(reports) <= number:
-            return None
-        entries = reports[number].replace("report.json", "entries.jsonl")
-        bodies = [self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in (reports[number], entries)]
-        return json.loads(bodies[0]), [json.loads(line) for line in bodies[1].splitlines()]
-
-    def backfill(self) -> bool:
-        """Create a backfill. Return False if the previous one has not ended or SQLite is locked."""
-        subcommand = ["backfill", "create", "--dag-id", "transcription", "--reprocess-behavior", "completed"]
-        days = ["--from-date", "2026-03-02", "--to-date", "2026-03-03"]
-        conf = ["--dag-run-conf", json.dumps({"model": "asterisk-en-pbmm"})]
-        command = [sys.executable, "-m", "airflow", *subcommand, *days, *conf]
-        done = subprocess.run(command, env=self.variables, capture_output=True, text=True)
-        output = done.stdout + done.stderr
-        assert not done.returncode or "AlreadyRunningBackfill" in output or "database is locked" in output, output
-        return not done.returncode
-
-    def is_idle(self) -> bool:
-        """Whether the nightly run has ended that Airflow starts when the DAG is switched on."""
-        runs = self.request_json("/api/v2/dags/transcription/dagRuns")["dag_runs"]
-        return bool(runs) and all(run["state"] in ("success", "failed") for run in runs)
-
-    def trigger(self, conf: dict[str, Any]) -> bool:
-        """Trigger a run. Return False if SQLite is locked."""
-        try:
-            self.request_json("/api/v2/dags/transcription/dagRuns", {"logical_date": None, "conf": conf})
-        except urllib.error.HTTPError as error:
-            if error.code != 500:
-                raise
-            return False
-        return True
-
-    def request_json(self, path: str, body: Any = None) -> Any:
-        """Send a GET request, or a POST request with the body. Return the response."""
-        token = json.load(urllib.request.urlopen(f"{self.url}/auth/token"))["access_token"]
-        request = urllib.request.Request(
-            f"{self.url}{path}",
-            json.dumps(body).encode() if body else None,
-            {"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
-        )
-        return json.load(urllib.request.urlopen(request))
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
-    aws_port, ui_port = free_port(), free_port()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "local_aws",
-            "--assembly",
-            "build/on_upload",
-            "airflow",
-            "--home",
-            str(HOME),
-            "--aws-port",
-            str(aws_port),
-            "--ui-port",
-            str(ui_port),
-        ],
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    output = []
-    for line in process.stdout:
-        output.append(line)
-        if "Ctrl-C stops everything" in line:
-            break
-    assert process.poll() is None, "".join(output)
-    exports = (HOME / "env").read_text().splitlines()
-    pairs = (shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in exports)
-    yield Running(process, f"http://127.0.0.1:{ui_port}", {**os.environ, **dict(pairs), "PATH": os.environ["PATH"]})
-    process.send_signal(signal.SIGINT)
-    assert process.wait(DEADLINE) == 0
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    with running_airflow("tests-ui", assembly="build/on_upload") as airflow:
+        yield airflow
+
+
+def trigger(running: Running, conf: dict[str, Any]) -> bool:
+    """Trigger a run. Return False if SQLite is locked."""
+    try:
+        running.request_json("/api/v2/dags/transcription/dagRuns", {"logical_date": None, "conf": conf})
+    except urllib.error.HTTPError as error:
+        if error.code != 500:
+            raise
+        return False
+    return True
+
+
+def report_of(running: Running, prefix: str, number: int) -> Any:
+    """The report with this number under the prefix, in order of writing, and its entries.
+
+    None if it does not exist yet.
+    """
+    listed = running.s3.list_objects_v2(Bucket=running.bucket, Prefix=prefix).get("Contents", ())
+    keys = [item["Key"] for item in sorted(listed, key=lambda item: item["LastModified"])]
+    reports = [key for key in keys if key.endswith("/report.json")]
+    if len(reports) <= number:
+        return None
+    entries = reports[number].replace("report.json", "entries.jsonl")
+    bodies = [
+        running.s3.get_object(Bucket=running.bucket, Key=key)["Body"].read() for key in (reports[number], entries)
+    ]
+    return json.loads(bodies[0]), [json.loads(line) for line in bodies[1].splitlines()]
+
+
+def backfill(running: Running) -> bool:
+    """Create a backfill. Return False if the previous one has not ended or SQLite is locked."""
+    subcommand = ["backfill", "create", "--dag-id", "transcription", "--reprocess-behavior", "completed"]
+    days = ["--from-date", "2026-03-02", "--to-date", "2026-03-03"]
+    conf = ["--dag-run-conf", json.dumps({"model": "asterisk-en-pbmm"})]
+    command = [sys.executable, "-m", "airflow", *subcommand, *days, *conf]
+    done = subprocess.run(command, env=running.variables, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert not done.returncode or "AlreadyRunningBackfill" in output or "database is locked" in output, output
+    return not done.returncode
 
 
 def test_an_upload_starts_a_run_when_nothing_more_has_come_for_the_quiet_time(running: Running) -> None:
@@ -169,7 +79,7 @@ def test_an_upload_starts_a_run_when_nothing_more_has_come_for_the_quiet_time(ru
 
 def test_a_run_triggered_through_the_uis_api_has_its_params(running: Running) -> None:
     wait_for(running.is_idle)
-    wait_for(lambda: running.trigger({"output_formats": ["srt"], "again": True}))
+    wait_for(lambda: trigger(running, {"output_formats": ["srt"], "again": True}))
     wait_for(lambda: any(key.endswith("report.json") for key in running.keys("runs/manual")))
     assert running.keys("output/") == ["output/at once", "output/at once.srt"]
 
@@ -222,7 +132,7 @@ def test_make_run_starts_and_follows_a_run_on_amazon_mwaa(running: Running) -> N
 
 def test_the_form_rejects_params_out_of_range(running: Running) -> None:
     with pytest.raises(urllib.error.HTTPError) as error:
-        wait_for(lambda: running.trigger({"max_instances": 0}))
+        wait_for(lambda: trigger(running, {"max_instances": 0}))
     assert error.value.code == 400
 
 
@@ -239,8 +149,8 @@ def test_a_backfill_transcribes_the_uploads_of_its_interval_again_in_place(runni
     s3.put_object(Bucket=bucket, Key="output/in", Body=b"the older transcript", Metadata=own)
     replaced = []
     for repeated in range(2):  # a backfill can be repeated
-        wait_for(running.backfill)
-        report, entries = wait_for(partial(running.report, "runs/backfill__2026-03-03", repeated))
+        wait_for(partial(backfill, running))
+        report, entries = wait_for(partial(report_of, running, "runs/backfill__2026-03-03", repeated))
         done = [(file["source_key"], file["state"]) for file in entries]
         assert done == [("processed/in.wav", "transcribed")]
         assert report["totals"]["made_by"][0]["model"].startswith("asterisk-en-pbmm ")

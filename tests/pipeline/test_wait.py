@@ -15,8 +15,9 @@ from botocore.exceptions import BotoCoreError
 from tests.plans import plan_summary, planned
 from transcription import batch_jobs
 from transcription.bucket import Bucket
+from transcription.file_count import FileCount
 from transcription.tasks import wait
-from transcription.tasks.wait import ArrayJobSensor, ArrayJobTrigger, Count
+from transcription.tasks.wait import ArrayJobSensor, ArrayJobTrigger
 from transcription_contract import manifest
 from transcription_contract.manifest import Header
 
@@ -91,7 +92,7 @@ def test_the_files_that_are_done_are_counted(put: Any, s3: Any, empty_bucket: st
     bucket = Bucket(empty_bucket)
     lines = planned(bucket.listing("input/"))
     put(f"{PLAN['manifest_prefix']}0", manifest.to_bytes(Header(), lines[:2]))
-    count = Count(empty_bucket, PLAN["manifest_prefix"], 2)
+    count = FileCount(empty_bucket, PLAN["manifest_prefix"], 2)
     first = count()
     assert first
     assert (first.files, first.of_files, first.audio_seconds) == (0, 2, 0)
@@ -118,7 +119,7 @@ def test_files_transcribed_again_in_place_are_not_counted(put: Any, empty_bucket
     put("processed/a.wav")
     lines = planned(Bucket(empty_bucket).listing("processed/"))
     put(f"{PLAN['manifest_prefix']}0", manifest.to_bytes(Header(), lines))
-    assert Count(empty_bucket, PLAN["manifest_prefix"], 1)() is None
+    assert FileCount(empty_bucket, PLAN["manifest_prefix"], 1)() is None
 
 
 def test_the_event_has_the_reason_of_the_failure(submit: Any) -> None:

@@ -26,11 +26,12 @@ from tests.worker.sounds import RATE, speech, wav
 from transcriber.decoder import DecodedPieces
 from transcriber.formats import CONTENT_TYPES, render
 from transcriber.pipeline import AHEAD_FILES, DELIVERIES, MEMORY_BYTES, Fetched, Pipeline
-from transcriber.recognition import RecognisedSegment, Recognition, Word
+from transcriber.recognition import RecognisedSegment, Recognition
 from transcriber.recording_in_progress import PendingPiece, RecordingInProgress
 from transcriber.samples import Piece, PieceSeconds
 from transcriber.transcript import Transcript
 from transcription_contract.manifest import Recording
+from transcription_contract.words import Word
 
 RECORDING = Recording("input/a.wav", "b", 1, datetime(2026, 11, 20, tzinfo=UTC), False)
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.worker.fuzzing import bounded
-from transcriber.captions import LINE_CHARACTERS, LINES, READ_CHARACTERS, captions
 from transcriber.formats import render
 from transcriber.log import log
-from transcriber.recognition import Word
 from transcriber.transcript import Segment, Transcript
+from transcription_contract.captions import LINE_CHARACTERS, LINES, READ_CHARACTERS, captions
+from transcription_contract.words import Word
 
 
 def transcript(*words: Word) -> Transcript:

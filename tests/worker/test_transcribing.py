@@ -32,11 +32,12 @@ from transcriber.model_loading import find_model
 from transcriber.pipeline import Pipeline
 from transcriber.pool import Engines
 from transcriber.provenance import Provenance
-from transcriber.recognition import RecognisedSegment, Recognition, Word
+from transcriber.recognition import RecognisedSegment, Recognition
 from transcriber.samples import PieceSeconds
 from transcriber.worker import engine_spec
 from transcription_contract import manifest
 from transcription_contract.run_options import TranscriptionOptions
+from transcription_contract.words import Word
 
 
 @pytest.fixture(scope="module")

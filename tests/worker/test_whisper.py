@@ -22,8 +22,8 @@ from transcriber.engine_programs import PROGRAMS, EngineProcess, EngineSpec, eng
 from transcriber.failures import ConfigError, Rejected
 from transcriber.model_file import model_kind
 from transcriber.pool import Engines
-from transcriber.recognition import Word, joined
 from transcription_contract.model_files import ModelKind
+from transcription_contract.words import Word, joined
 
 MODELS = ROOT / "build" / "models"
 MODEL = MODELS / "whisper-tiny.en"

@@ -20,12 +20,12 @@ from transcriber.failures import RecordingFailed
 from transcriber.model_file import File
 from transcriber.model_loading import Model
 from transcriber.provenance import Provenance
-from transcriber.recognition import Word
 from transcriber.samples import PieceSeconds
 from transcriber.transcript import Segment, Transcript
 from transcription_contract.manifest import Recording
 from transcription_contract.model_files import ModelKind
 from transcription_contract.run_options import TranscriptionOptions
+from transcription_contract.words import Word
 
 OTHER = "vm-leavemsg.wav"
 SHORT_TEXT = "press zero for help"

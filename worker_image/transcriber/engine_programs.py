@@ -17,10 +17,11 @@ from typing import Any
 
 from transcription_contract.model_files import ModelKind
 from transcription_contract.speech_engines import EngineError, SpeechEngine, choose_engine
+from transcription_contract.words import Word
 
 from .failures import ConfigError
 from .process import Channel, Child, Reply, SupervisedProcess
-from .recognition import Reading, RecognisedSegment, Recognition, Word
+from .recognition import Reading, RecognisedSegment, Recognition
 from .samples import PieceSeconds, Samples
 
 PROGRAMS = Path(__file__).parents[1] / "engines"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import io
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .captions import Caption, captions
-from .recognition import Word
+from transcription_contract import captions
+from transcription_contract.words import Word
+
 from .transcript import Segment, Transcript
 
 SCHEMA = 3
@@ -86,33 +86,8 @@ def _word(word: Word, channel: int | None, certainty: str | None) -> dict[str, A
     return found
 
 
-def _srt(transcript: Transcript) -> str:
-    blocks = [
-        f"{number}\n{_time(caption.start, ',')} --> {_time(caption.end, ',')}\n"
-        + (f"{caption.speaker}: " if caption.speaker else "")
-        + "\n".join(caption.lines)
-        for number, caption in enumerate(captions(transcript.turns), start=1)
-    ]
-    return "\n\n".join(blocks) + "\n"
-
-
-def _vtt(transcript: Transcript) -> str:
-    blocks = ["WEBVTT"] + [_cue(caption) for caption in captions(transcript.turns)]
-    return "\n\n".join(blocks) + "\n"
-
-
-def _cue(caption: Caption) -> str:
-    text = html.escape("\n".join(caption.lines), quote=False)
-    voice = f"<v {caption.speaker}>" if caption.speaker else ""
-    return f"{_time(caption.start, '.')} --> {_time(caption.end, '.')}\n{voice}{text}"
-
-
-def _time(seconds: float, point: str) -> str:
-    milliseconds = round(seconds * 1000)
-    hours, milliseconds = divmod(milliseconds, 3_600_000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    whole, milliseconds = divmod(milliseconds, 1000)
-    return f"{hours:02}:{minutes:02}:{whole:02}{point}{milliseconds:03}"
-
-
-_FORMS: dict[str, Callable[[Transcript], str]] = {"txt": _txt, "srt": _srt, "vtt": _vtt}
+_FORMS: dict[str, Callable[[Transcript], str]] = {
+    "txt": _txt,
+    "srt": lambda transcript: captions.srt(transcript.turns),
+    "vtt": lambda transcript: captions.vtt(transcript.turns),
+}

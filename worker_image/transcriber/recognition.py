@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-
-class Word(NamedTuple):
-    """A recognised word and its times in seconds.
-
-    certainty is how sure the engine is, in the measure that `EngineFacts.certainty` names; None if it does not know.
-    """
-
-    text: str
-    start: float
-    end: float
-    certainty: float | None = None
-    spaced: bool = True
-    """Whether a space goes before it. Chinese and Japanese have none."""
-
-
-def joined(words: Iterable[Word]) -> str:
-    """The words as one text."""
-    return "".join(f" {word.text}" if word.spaced else word.text for word in words).lstrip()
+from transcription_contract.words import Word
 
 
 class Reading(NamedTuple):

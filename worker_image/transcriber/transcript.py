@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from .recognition import Reading, Word, joined
+from transcription_contract.words import Turn, Word, joined, speaker_of
+
+from .recognition import Reading
 
 TURN_PAUSE_SECONDS = 0.5  # a longer pause may end a speaker's turn
 
@@ -27,19 +29,6 @@ class Segment:
     @property
     def text(self) -> str:
         return joined(self.words)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """The words of one channel until another channel's speaker starts."""
-
-    speaker: str | None  # None if there is only one
-    words: list[Word]
-
-    @property
-    def text(self) -> str:
-        words = joined(self.words)
-        return f"{self.speaker}: {words}" if self.speaker else words
 
 
 @dataclass(frozen=True)
@@ -72,7 +61,7 @@ class Transcript:
         utterances = [(channel, words) for channel in sorted(spoken, key=str) for words in _utterances(spoken[channel])]
         utterances.sort(key=lambda utterance: utterance[1][0].start)
         return [
-            Turn(f"Channel {channel}", [word for _, words in together for word in words])
+            Turn(speaker_of(channel), [word for _, words in together for word in words])
             for channel, together in groupby(utterances, key=lambda utterance: utterance[0])
         ]
 

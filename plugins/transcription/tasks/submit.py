@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-from airflow.providers.amazon.aws.links.batch import BatchJobDetailsLink
 from airflow.providers.amazon.aws.operators.batch import BatchOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from transcription import batch_jobs, claims, configuration, report
+from transcription import batch_jobs, claims, configuration, links, report
 from transcription.bucket import Bucket
 from transcription.errors import PlanMissing, PlanOvertaken
 from transcription.plan_summary import PlanSummary
@@ -44,7 +43,7 @@ class SubmitOnce(BatchOperator):
     """
 
     template_fields = (*BatchOperator.template_fields, "plan")
-    operator_extra_links = (BatchJobDetailsLink(),)  # type: ignore[assignment]  # the other three are never set
+    operator_extra_links = links.OF_JOB  # type: ignore[assignment]  # the operator's own lead nowhere
 
     def __init__(self, *, plan: Any, **kwargs: Any) -> None:
         super().__init__(
@@ -80,14 +79,7 @@ class SubmitOnce(BatchOperator):
         self.job_id = self._existing_job(context, bucket, plan)
         if self.job_id:
             self.log.info("The plan already has the Batch job %s: adopting it.", self.job_id)
-            hook = self.hook
-            BatchJobDetailsLink.persist(
-                context=context,
-                operator=self,
-                region_name=hook.conn_region_name,
-                aws_partition=hook.conn_partition,
-                job_id=self.job_id,
-            )
+            links.note_job(context, self, self.hook, self.job_id)
         else:
             self._check_claims(bucket, plan, context)
             super().execute(context)

@@ -13,17 +13,16 @@ from airflow.sdk import BaseSensorOperator, Context
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from transcription import batch_jobs, configuration, notifications, planning, progress
-from transcription.bucket import Bucket
+from transcription import batch_jobs, configuration, links, notifications, progress
 from transcription.errors import JobFailed, ManifestUnreadable, PlanMissing
+from transcription.file_count import FileCount
 from transcription.plan_summary import PlanSummary
 from transcription.progress import Done
 from transcription.tasks.no_retry import no_retry
-from transcription_contract import deployment, layout
+from transcription_contract import deployment
 
 _FAILED_LOOKS = 20  # so many in a row, and waiting gives up; the job itself goes on
 _NAMED_CHILDREN = 50
-_COUNTED_FILES = 100_000  # more would take too much of the triggerer's memory
 PROGRESS_SECONDS = 300.0  # between two log lines if nothing changes
 
 
@@ -36,6 +35,7 @@ class ArrayJobSensor(BaseSensorOperator):
     """
 
     template_fields = ("plan", "job_id")
+    operator_extra_links = links.OF_JOB
 
     def __init__(self, *, plan: Any, job_id: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -53,7 +53,9 @@ class ArrayJobSensor(BaseSensorOperator):
                 "(`airflow dags list-runs transcription` lists them)."
             )
         settings = configuration.load()
-        job = batch_jobs.describe(BatchClientHook(aws_conn_id=None).client, self.job_id)
+        hook = BatchClientHook(aws_conn_id=None)
+        links.note_job(context, self, hook, self.job_id)
+        job = batch_jobs.describe(hook.client, self.job_id)
         since = batch_jobs.submitted(job) if job else datetime.now(UTC)
         self.defer(
             trigger=ArrayJobTrigger(
@@ -185,7 +187,7 @@ class _ProgressLog:
 
     def __init__(self, trigger: ArrayJobTrigger) -> None:
         self._log = trigger.log
-        self._count = Count(trigger.bucket, trigger.manifest_prefix, trigger.files)
+        self._count = FileCount(trigger.bucket, trigger.manifest_prefix, trigger.files)
         self._children = ""
         self._logged = 0.0
         self._first: Done | None = None
@@ -214,39 +216,3 @@ def _publish_hours(job: dict[str, Any]) -> None:
     """Publish for how long the job has been at work, for an alarm."""
     hours = (datetime.now(UTC) - batch_jobs.submitted(job)).total_seconds() / 3600
     notifications.put_metrics(configuration.load(), {deployment.METRIC_RUN_HOURS: hours})
-
-
-class Count:
-    """Counts how much of a run has left `input/`.
-
-    It counts nothing in a run of more than 100,000 files, because that would fill the triggerer's memory, and nothing
-    in a run that transcribes files again in place, because those stay where they are.
-    """
-
-    def __init__(self, bucket: str, manifest_prefix: str, files: int) -> None:
-        self._bucket = Bucket(bucket)
-        self._manifest_prefix = manifest_prefix
-        self._files = files
-        self._seconds: dict[str, float] | None = None
-
-    def __call__(self) -> Done | None:
-        """What is done now.
-
-        Raises:
-            BotoCoreError, ClientError: S3 cannot be asked.
-        """
-        if self._files > _COUNTED_FILES:
-            return None
-        if self._seconds is None:
-            recordings = self._bucket.planned_recordings(self._manifest_prefix)
-            self._seconds = {
-                item.source_key: planning.audio_seconds(item.source_key, item.source_size)
-                for item in recordings
-                if not item.in_place
-            }
-        if len(self._seconds) < self._files:
-            return None
-        waiting = [item.key for item in self._bucket.listing(layout.INPUT) if item.key in self._seconds]
-        total = sum(self._seconds.values())
-        left = sum(map(self._seconds.__getitem__, waiting))
-        return Done(datetime.now(UTC), self._files - len(waiting), self._files, total - left, total)

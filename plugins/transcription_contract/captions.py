@@ -6,12 +6,12 @@ those of the least cost, as TeX breaks paragraphs: no caption is nearly empty be
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .recognition import Word, joined
-from .transcript import Turn
+from .words import Turn, Word, joined
 
 LINE_CHARACTERS = 42
 LINES = 2
@@ -47,6 +47,37 @@ def captions(turns: Sequence[Turn]) -> list[Caption]:
             Caption(start, _end(start, round(words[-1].end, 3), sum(map(len, lines)), following), lines, speaker)
         )
     return made
+
+
+def srt(turns: Sequence[Turn]) -> str:
+    """The captions as a SubRip file."""
+    blocks = [
+        f"{number}\n{_time(caption.start, ',')} --> {_time(caption.end, ',')}\n"
+        + (f"{caption.speaker}: " if caption.speaker else "")
+        + "\n".join(caption.lines)
+        for number, caption in enumerate(captions(turns), start=1)
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def vtt(turns: Sequence[Turn]) -> str:
+    """The captions as a WebVTT file."""
+    blocks = ["WEBVTT"] + [_cue(caption) for caption in captions(turns)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _cue(caption: Caption) -> str:
+    text = html.escape("\n".join(caption.lines), quote=False)
+    voice = f"<v {caption.speaker}>" if caption.speaker else ""
+    return f"{_time(caption.start, '.')} --> {_time(caption.end, '.')}\n{voice}{text}"
+
+
+def _time(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    hours, milliseconds = divmod(milliseconds, 3_600_000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    whole, milliseconds = divmod(milliseconds, 1000)
+    return f"{hours:02}:{minutes:02}:{whole:02}{point}{milliseconds:03}"
 
 
 def _end(start: float, spoken: float, characters: int, following: float) -> float:

@@ -1,0 +1,1 @@
+"""What stands behind the Transcripts page: the catalogue of runs, search, and corrections."""
