@@ -205,7 +205,7 @@ def test_a_correction_wins_and_the_second_editor_is_told(night: Night, visit: Vi
     other.get_by_role("button", name="Save").click()
     expect(other.get_by_text("ann has saved another correction meanwhile.")).to_be_visible()
     other.get_by_text("The text of ann").click()
-    expect(other.get_by_role("alert").first).to_contain_text("telephone number")
+    expect(other.locator(".notice.bad")).to_contain_text("telephone number")
     other.get_by_role("button", name="I have put both together").click()
     other.get_by_label("Corrected text").fill("Please enter your own telephone number.")
     other.get_by_role("button", name="Save").click()
