@@ -70,9 +70,11 @@ def _credential_scope(environ: Mapping[str, Any]) -> list[str]:
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-authentication-methods.html
     """
-    presigned = parse_qs(environ.get("QUERY_STRING", "")).get("X-Amz-Credential")
-    if presigned:
-        return presigned[0].split("/")
+    query = parse_qs(environ.get("QUERY_STRING", ""))
+    if "X-Amz-Credential" in query:
+        return query["X-Amz-Credential"][0].split("/")
+    if "AWSAccessKeyId" in query:  # an address of S3 with the older signature
+        return [query["AWSAccessKeyId"][0], "", "", "s3"]
     signature = str(environ.get("HTTP_AUTHORIZATION", ""))
     return signature.partition("Credential=")[2].partition(",")[0].split("/")
 

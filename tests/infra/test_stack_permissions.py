@@ -75,8 +75,8 @@ MWAA: dict[str, dict[str, set[str]]] = {
         **TASKS,
         # The Transcripts page.
         f"{AUDIO}/corrections/*": {"s3:GetObject", "s3:PutObject"},
-        f"{AUDIO}/input/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:PutObjectTagging"},
-        f"{AUDIO}/failed/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging"},
+        f"{AUDIO}/input/*": TASKS[f"{AUDIO}/input/*"] | {"s3:PutObject", "s3:PutObjectTagging"},
+        f"{AUDIO}/failed/*": TASKS[f"{AUDIO}/failed/*"] | {"s3:GetObjectTagging"},
         f"{ARN}:airflow:{HERE}:environment/transcription": {"airflow:PublishMetrics"},
         CODE: {
             "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketLocation", "s3:GetBucketVersioning",

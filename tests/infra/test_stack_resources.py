@@ -452,6 +452,17 @@ def test_the_bucket_tells_eventbridge_of_its_objects(stack: Assembly) -> None:
     assert notifications == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
 
 
+def test_browsers_may_only_upload_and_only_from_amazon_mwaas_ui_or_this_machine(stack: Assembly) -> None:
+    [rule] = stack.resource("StorageAudio")["Properties"]["CorsConfiguration"]["CorsRules"]
+    assert rule["AllowedMethods"] == ["PUT"]
+    assert rule["AllowedHeaders"] == ["content-type", "if-none-match"]
+    assert rule["AllowedOrigins"] == [
+        "https://*.airflow.<AWS::Region>.on.aws",
+        "https://*.<AWS::Region>.airflow.<AWS::URLSuffix>",
+        "http://127.0.0.1:*",
+    ]
+
+
 def test_airflow_can_send_events_only_as_its_own_environment(large: Assembly) -> None:
     [statement] = [s for s in large.statements("AirflowRole") if s["Action"] == "events:PutEvents"]
     source = large.environment()["AirflowConfigurationOptions"]["transcription.event_source"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_aws.server import ACCOUNT, LocalAws
@@ -37,7 +40,7 @@ def acting(aws: LocalAws, s3: Any) -> Iterator[Callable[..., Any]]:
     iam = aws.client("iam")
     role = iam.create_role(RoleName="tested", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
 
-    def acting(service: str, *rights: tuple[str, str]) -> Any:
+    def acting(service: str, *rights: tuple[str, str], config: Config | None = None) -> Any:
         always = ("sts:GetCallerIdentity", "*")  # a policy needs a statement
         given = (always, *rights)
         statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in given]
@@ -51,6 +54,7 @@ def acting(aws: LocalAws, s3: Any) -> Iterator[Callable[..., Any]]:
             aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
             aws_session_token=variables["AWS_SESSION_TOKEN"],
+            config=config,
         )
 
     yield acting
@@ -173,3 +177,18 @@ def test_requests_to_batch_need_rights_on_queue_definition_and_job(acting: Any, 
     acting("batch", ("batch:TerminateJob", f"arn:aws:batch:us-east-1:{ACCOUNT}:job/*")).terminate_job(
         jobId=job, reason="enough"
     )
+
+
+@pytest.mark.parametrize("signature", ["s3", "s3v4"])
+def test_an_address_that_a_role_signed_works_only_as_far_as_the_role_may(
+    acting: Callable[..., Any], signature: str
+) -> None:
+    for rights, status in ((READ, 200), ((LIST,), 403)):
+        client = acting("s3", *rights, config=Config(signature_version=signature))
+        url = client.generate_presigned_url("get_object", Params={"Bucket": "rights", "Key": "input/plain"})
+        try:
+            with urllib.request.urlopen(url) as answer:
+                found = answer.status
+        except urllib.error.HTTPError as error:
+            found = error.code
+        assert found == status

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -38,6 +40,40 @@ def test_a_conditional_copy_fails_if_the_source_was_replaced(s3: Any) -> None:
         s3.copy_object(Bucket="keys", Key="copy", CopySource=source, CopySourceIfMatch=old)
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
     assert s3.get_object(Bucket="keys", Key="copy")["Body"].read() == b"old"
+
+
+def test_a_copy_can_require_that_its_target_does_not_exist(s3: Any) -> None:
+    s3.put_object(Bucket="keys", Key="talk", Body=b"talk")
+    copy = {"Bucket": "keys", "Key": "absent", "CopySource": {"Bucket": "keys", "Key": "talk"}, "IfNoneMatch": "*"}
+    s3.copy_object(**copy)
+    s3.put_object(Bucket="keys", Key="absent", Body=b"another")
+    with pytest.raises(ClientError) as refused:
+        s3.copy_object(**copy)
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
+    assert s3.get_object(Bucket="keys", Key="absent")["Body"].read() == b"another"
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [("http://127.0.0.1:8080", True), ("https://example.com", False)])
+def test_a_page_may_upload_and_read_the_status_only_if_the_buckets_cors_rule_allows_it(
+    s3: Any, origin: str, allowed: bool
+) -> None:
+    s3.create_bucket(Bucket="cors")
+    rule = {"AllowedMethods": ["PUT"], "AllowedOrigins": ["http://127.0.0.1:*"], "AllowedHeaders": ["if-none-match"]}
+    s3.put_bucket_cors(Bucket="cors", CORSConfiguration={"CORSRules": [rule]})
+    url = s3.generate_presigned_url("put_object", Params={"Bucket": "cors", "Key": "a", "IfNoneMatch": "*"})
+    statuses = []
+    for _ in range(2):  # the second one is refused, because the object exists
+        headers = {"Origin": origin, "If-None-Match": "*"}
+        request = urllib.request.Request(url, b"content", headers, method="PUT")
+        try:
+            answer = urllib.request.urlopen(request)
+        except urllib.error.HTTPError as error:
+            answer = error
+        statuses.append(answer.status)
+        assert answer.headers.get("Access-Control-Allow-Origin") == (origin if allowed else None)
+    assert statuses == [200, 412]
+    s3.delete_object(Bucket="cors", Key="a")
+    s3.delete_bucket(Bucket="cors")
 
 
 def test_a_conditional_deletion_fails_if_the_object_was_replaced(s3: Any) -> None:

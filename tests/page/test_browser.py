@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.airflow_ui import Running
 from tests.page.conftest import (
@@ -93,8 +93,8 @@ def test_an_upload_replaces_no_waiting_one_unless_the_user_says_so(airflow: Runn
     page = visit().open()
     page.get_by_role("button", name="Upload").click()
     page.get_by_label("Folder").fill("waiting/")
-    file = {"name": "a.wav", "mimeType": "audio/wav", "buffer": b"the second one"}
-    page.locator("#upload-files").set_input_files([file])  # type: ignore[list-item]
+    file: FilePayload = {"name": "a.wav", "mimeType": "audio/wav", "buffer": b"the second one"}
+    page.locator("#upload-files").set_input_files(file)
     page.get_by_role("button", name="Upload 1 recording").click()
     expect(page.get_by_text("Waits there already.")).to_be_visible()
     assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"the first one"

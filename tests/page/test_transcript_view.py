@@ -32,7 +32,7 @@ def document(text: str, *words: dict[str, Any], channels: int = 1, measure: str 
     }
 
 
-def word(text: str, start: float, end: float, channel: int | None = None, **certainty: float | None) -> dict[str, Any]:
+def word(text: str, start: float, end: float, channel: int | None = None, **certainty: Any) -> dict[str, Any]:
     return {"text": text, "start": start, "end": end, "channel": channel, **certainty}
 
 
