@@ -248,7 +248,7 @@ test: setup $(TESTED) $(BROWSER) $(if $(findstring tests/image,$(ARGS)),.venv/wh
 
 .PHONY: screenshots
 screenshots: setup $(TESTED) $(BROWSER) ## Make the pictures of README.md and docs/ui.md again
-	@SCREENSHOTS=1 $(AIRFLOW) -m tests.run tests/page/test_browser.py
+	@SCREENSHOTS=1 $(AIRFLOW) -m tests.run tests/page
 
 .PHONY: image-test
 image-test: setup ## Build the worker's image and test it in containers: with Docker, or as root on Debian

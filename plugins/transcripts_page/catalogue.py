@@ -206,10 +206,13 @@ class Catalogue:
         for key in known.keys() - listing.indexes.keys():
             if not self._files.is_there(key):  # another process may have a newer listing
                 self._newest.drop(known[key])
+                self._files.drop(key, known[key].etag)
         unread = {key: etag for key, etag in listing.indexes.items() if key not in known or known[key].etag != etag}
         for key, file in self._in_parallel(self._files.path, unread):
             if file:
                 self._newest.take_in(key, unread[key], file)
+            if file and key in known:
+                self._files.drop(key, known[key].etag)
         if unread:
             self._files.trim()
 

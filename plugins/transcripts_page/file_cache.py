@@ -34,12 +34,19 @@ class FileCache:
 
         Whoever opens the file keeps it open: it may be deleted at any time.
         """
-        file = self._folder / f"{sha256(key.encode()).hexdigest()[:24]}-{sha256(etag.encode()).hexdigest()[:16]}"
+        file = self._file(key, etag)
         try:
             os.utime(file)  # the time of its last use
         except FileNotFoundError:
             return file if self._download(key, etag, file) else None
         return file
+
+    def drop(self, key: str, etag: str) -> None:
+        """Delete the file of an object's version, if it is there: another version has taken its place."""
+        self._file(key, etag).unlink(missing_ok=True)
+
+    def _file(self, key: str, etag: str) -> Path:
+        return self._folder / f"{sha256(key.encode()).hexdigest()[:24]}-{sha256(etag.encode()).hexdigest()[:16]}"
 
     def is_there(self, key: str) -> bool:
         """Whether the bucket has an object of this key now."""

@@ -73,6 +73,7 @@ COMMON: dict[str, dict[str, set[str]]] = {
 MWAA: dict[str, dict[str, set[str]]] = {
     "AirflowRole": {
         **TASKS,
+        # The Transcripts page.
         f"{AUDIO}/corrections/*": {"s3:GetObject", "s3:PutObject"},
         f"{AUDIO}/input/*": TASKS[f"{AUDIO}/input/*"] | {"s3:PutObject", "s3:PutObjectTagging"},
         f"{AUDIO}/failed/*": TASKS[f"{AUDIO}/failed/*"] | {"s3:GetObjectTagging"},

@@ -79,6 +79,8 @@ STEPS: dict[str, Step] = {
     "entries PUT": request("PUT", "entries.jsonl"),
     "report PUT": request("PUT", "report.json"),
     "totals PUT": request("PUT", "totals.json"),
+    "data set PUT": request("PUT", ".jsonl.gz"),
+    "search index PUT": request("PUT", layout.SEARCH_INDEX),
     "metrics": after_report(1),
     "event": after_report(2),
     "mail": after_report(3),
@@ -274,6 +276,8 @@ class World:
         keys = self.keys(f"{layout.RUNS}{trial.run_prefix()}/")
         reports = [key for key in keys if key.endswith("/report.json")]
         self._expect(trial, "reports", len(reports), 1)
+        indexes = [key for key in keys if layout.is_search_index(key)]
+        self._expect(trial, "search indexes", len(indexes), 1)
         for key in reports:
             report = json.loads(self.aws.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read())
             files = {state: count for state, count in report["totals"]["files"].items() if state in expected}

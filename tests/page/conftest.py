@@ -12,14 +12,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 
 from tests.airflow_ui import PROJECT, Running, running_airflow, wait_for
 from transcription_contract import layout
 
+expect.set_options(timeout=30_000)  # a busy machine is slow
+
 BROWSER = PROJECT / ".venv" / "browser"
 RECORDINGS = PROJECT / "tests" / "recordings"
 PICTURES = PROJECT / "docs" / "ui"
+SHOWN = ("in-airflow", "runs", "plan", "recording", "search", "correction", "phone-run", "phone-recording")
 
 EDITOR, OTHER_EDITOR, VIEWER, NOBODY = "ann", "eve", "bob", "nil"
 USERS = f"{EDITOR}:USER,{OTHER_EDITOR}:USER,{VIEWER}:VIEWER,{NOBODY}:"
@@ -183,8 +186,8 @@ def visit(airflow: Running, browser: Browser) -> Iterator[Callable[..., Visitor]
 
 
 def picture(page: Page, name: str) -> None:
-    """Renew a picture of the documentation, if that is wanted (`make screenshots`)."""
-    if os.environ.get("SCREENSHOTS"):
+    """Renew a picture, if that is wanted and the documentation has it (`make screenshots`)."""
+    if os.environ.get("SCREENSHOTS") and name in SHOWN:
         PICTURES.mkdir(exist_ok=True)
         page.wait_for_timeout(500)  # bars glide
         page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")

@@ -67,7 +67,6 @@ def test_a_user_uploads_recordings_plans_starts_and_watches_a_run(airflow: Runni
     page.get_by_role("button", name="Upload 2 recordings").click()
     expect(page.get_by_text("Uploaded", exact=True)).to_have_count(2)
     assert airflow.keys("input/uploaded/") == ["input/uploaded/followme__status.wav", "input/uploaded/vm-leavemsg.wav"]
-    picture(page, "upload")
     page.get_by_role("button", name="Close").click()
 
     page.get_by_role("button", name="New run").click()
@@ -148,6 +147,10 @@ def test_channels_are_turns_and_other_readings_and_downloads_are_offered(night: 
     expect(page.locator(".said")).to_have_text(
         ["press five to leave a message", "please enter your password followed by the pound key"]
     )
+    page.locator(".w", has_text="password").click()
+    wait_until_played(page, 2.8)
+    page.get_by_role("button", name="Pause").click()
+    picture(page, "recording")
     page.get_by_text("Other readings of 2 stretches").click()
     expect(page.locator(".readings > li")).to_have_count(2)
     page.get_by_text("Other readings of 2 stretches").click()
@@ -205,7 +208,7 @@ def test_a_correction_wins_and_the_second_editor_is_told(night: Night, visit: Vi
     other.get_by_role("button", name="Save").click()
     expect(other.get_by_text("ann has saved another correction meanwhile.")).to_be_visible()
     other.get_by_text("The text of ann").click()
-    expect(other.get_by_role("alert").first).to_contain_text("telephone number")
+    expect(other.locator(".notice.bad")).to_contain_text("telephone number")
     other.get_by_role("button", name="I have put both together").click()
     other.get_by_label("Corrected text").fill("Please enter your own telephone number.")
     other.get_by_role("button", name="Save").click()
@@ -228,7 +231,6 @@ def test_a_rejected_recording_is_retried_with_other_options(airflow: Running, vi
     page = visit().open_recording(rejected, "retry/many.wav")
     expect(page.locator("h1 + .chip")).to_have_text("Rejected")
     expect(page.get_by_text("Code: too-many-channels")).to_be_visible()
-    picture(page, "rejected")
     page.get_by_role("button", name="Retry").click()
     press_until_a_run_starts(page, "Start run")
     expect(page.locator("h1 + .chip")).to_have_text("Done", timeout=RUN_MILLISECONDS)

@@ -148,7 +148,7 @@ def test_nothing_else_is_served(path: str, airflow: Running, night: Night) -> No
     assert ask(airflow, Route(path), night, token=airflow.token(EDITOR)).status == HTTPStatus.NOT_FOUND
 
 
-@pytest.mark.parametrize("name", ["calls/never.wav", "../runs/x", "", "calls/", "child_job_input/plan.lock"])
+@pytest.mark.parametrize("name", ["calls/never.wav", "../runs/x", "calls/", "child_job_input/plan.lock"])
 def test_only_a_recording_that_a_report_names_is_found(name: str, airflow: Running, night: Night) -> None:
     airflow.s3.put_object(Bucket=airflow.bucket, Key="output/calls/never", Body=b"of nobody")
     token = airflow.token(EDITOR)

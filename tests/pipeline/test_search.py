@@ -178,7 +178,7 @@ def test_an_old_listing_is_renewed_in_the_background(
 
 
 def test_an_index_that_changed_or_went_takes_the_place_of_what_was_known(
-    put_day: Any, s3: Any, empty_bucket: str, catalogue: Catalogue, by_words: Any
+    put_day: Any, s3: Any, empty_bucket: str, catalogue: Catalogue, by_words: Any, tmp_path: Path
 ) -> None:
     put_day(MONDAY, transcribed("a.wav", "hello"), run_id=f"m__{MONDAY}")
     put_day(TUESDAY, transcribed("a.wav", "bye"), transcribed("b.wav", "hello"), run_id=f"t__{TUESDAY}")
@@ -189,6 +189,7 @@ def test_an_index_that_changed_or_went_takes_the_place_of_what_was_known(
     s3.delete_object(Bucket=empty_bucket, Key=layout.search_index_key(f"m__{MONDAY}", PLAN))
     catalogue.refresh()
     assert by_words("bye") == [("2026-11-24", "a.wav")]
+    assert len(list((tmp_path / "files").iterdir())) == 1, "nothing of an earlier version stays on this machine"
 
 
 def test_files_on_this_machine_have_a_cap_and_are_fetched_again(

@@ -135,7 +135,7 @@ def test_the_next_attempt_of_a_verify_killed_at_a_write_gives_the_same_result(
 
     monkeypatch.setattr(Bucket, "__init__", break_off)
     results = []
-    for _ in range(4):
+    for _ in range(6):  # a write more each time
         with suppress(Killed):
             results.append(verify(plan, None, **context)["totals"]["files"])
     assert killed
