@@ -5,8 +5,10 @@ Objects of the bucket are found by a recording that a report names; no route tak
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -19,6 +21,7 @@ from transcription.model_rules import Image
 from transcription_contract import layout
 from transcription_contract.results import ReportEntry
 from transcripts_page import access, corrections, recordings, search, transcript_view
+from transcripts_page.catalogue import RunRecord
 from transcripts_page.corrections import Stored
 from transcripts_page.recordings import RecordingObjects
 from transcripts_page.resources import resources
@@ -26,6 +29,9 @@ from transcripts_page.run_index import Hit
 
 PAGE = 50
 """Rows of one page of runs, recordings or hits."""
+
+RECENT_DAYS = 30
+"""The head of the list of runs sums up so many days."""
 
 router = APIRouter()
 
@@ -40,9 +46,25 @@ def me(rights: Annotated[dict[str, Any], Depends(access.rights_of)]) -> dict[str
 
 @router.get("/runs")
 def runs(offset: Offset = 0) -> dict[str, Any]:
-    """The runs that were accounted for, the newest first."""
+    """The runs that were accounted for, the newest first, and the sums of those of the last days."""
     found = resources().catalogue.runs()
-    return {"runs": [asdict(record) for record in found[offset : offset + PAGE]], "count": len(found)}
+    return {
+        "runs": [asdict(record) for record in found[offset : offset + PAGE]],
+        "count": len(found),
+        "recent": _sums(found, datetime.now(UTC) - timedelta(days=RECENT_DAYS)),
+    }
+
+
+def _sums(records: Iterable[RunRecord], since: datetime) -> dict[str, Any]:
+    """The files by state, audio hours and US dollars of the runs that were accounted for since then."""
+    files: Counter[str] = Counter()
+    audio_hours = estimated_usd = 0.0
+    for record in records:
+        if datetime.fromisoformat(record.finished) >= since:
+            files.update(record.totals["files"])
+            audio_hours += record.totals["audio_hours"]
+            estimated_usd += record.estimated_usd
+    return {"days": RECENT_DAYS, "files": files, "audio_hours": audio_hours, "estimated_usd": estimated_usd}
 
 
 @router.get("/run")

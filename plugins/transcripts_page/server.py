@@ -22,6 +22,8 @@ from transcripts_page.resources import resources
 
 log = logging.getLogger(__name__)
 
+_INDEX = "index.html"
+
 # No /docs and no /openapi.json: they would be open to everybody.
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[access.MAY_READ])
 app.include_router(reading.router, prefix="/api")
@@ -87,7 +89,7 @@ def index() -> Response:
         f"connect-src 'self' {bucket}; media-src {bucket}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     )
-    file = page_files()["index.html"]
+    file = page_files()[_INDEX]
     return Response(file.body, media_type=file.content_type, headers={"Content-Security-Policy": policy})
 
 
@@ -95,7 +97,7 @@ def index() -> Response:
 def page_file(file_name: str, request: Request) -> Response:
     """One of the page's files. A browser asks each time whether it has changed."""
     file = page_files().get(file_name)
-    if file is None:
+    if file is None or file_name == _INDEX:  # which is served with its policy only
         raise HTTPException(HTTPStatus.NOT_FOUND, "The page has no such file.")
     headers = {"ETag": file.etag, "Cache-Control": "private, no-cache"}
     if request.headers.get("If-None-Match") == file.etag:

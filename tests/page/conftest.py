@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import urllib.error
 import wave
 from collections.abc import Callable, Iterator
@@ -47,6 +48,8 @@ class Night:
 
 @pytest.fixture(scope="session")
 def airflow() -> Iterator[Running]:
+    # Airflow's database outlives the local bucket, and would list the runs of earlier tests.
+    shutil.rmtree(PROJECT / ".local" / "tests-page", ignore_errors=True)
     with running_airflow("tests-page", assembly="build/local", users=USERS) as running:
         wait_for(lambda: running.is_idle(EDITOR))
         yield running

@@ -32,8 +32,8 @@ def document(text: str, *words: dict[str, Any], channels: int = 1, measure: str 
     }
 
 
-def word(text: str, start: float, end: float, channel: int | None = None, **certainty: Any) -> dict[str, Any]:
-    return {"text": text, "start": start, "end": end, "channel": channel, **certainty}
+def word(text: str, start: float, end: float, channel: int | None = None) -> dict[str, Any]:
+    return {"text": text, "start": start, "end": end, "channel": channel}
 
 
 def test_each_word_has_its_place_and_spaces_stand_between() -> None:
@@ -62,7 +62,8 @@ def test_a_long_pause_starts_a_paragraph() -> None:
     ],
 )
 def test_a_word_of_little_certainty_is_doubtful(measure: str, certainty: float | None, doubtful: bool) -> None:
-    [part] = transcript_view.of_document(document("a", word("a", 0, 1, **{measure: certainty}), measure=measure))
+    said = {**word("a", 0, 1), measure: certainty}
+    [part] = transcript_view.of_document(document("a", said, measure=measure))
     assert part["pieces"] == [["a", 0, 1, 1] if doubtful else ["a", 0, 1]]
 
 

@@ -117,7 +117,8 @@ export function retryDialog({ runId, plan, entries, started }) {
 export function againDialog({ entries: [entry], started }) {
   openNewRun({
     title: `Transcribe ${entry.name} again`,
-    about: "The new transcript replaces this one, which stays in the bucket as an earlier version. A correction stays.",
+    about: "The new transcript replaces this one, which stays in the bucket as an earlier version. A correction stays. " +
+      "Recordings whose names begin the same are transcribed again, too; the plan says how many.",
     params: { prefix: entry.name, again: true },
     started,
   });

@@ -34,7 +34,7 @@ export async function showRuns({ user, signal, again, go: leave }) {
   const heads = ["Run", "Result", "Recordings", "Audio", "Cost", "Rejected", "Missing"];
   return [
     h("div", { class: "heading" }, h("h1", {}, "Runs")),
-    summary(records),
+    summary(first.recent),
     h("div", { class: "card table-card" },
       h("table", {},
         h("thead", {}, h("tr", {}, heads.map((head, at) => h("th", { scope: "col", class: at > 2 ? "number" : null }, head)))),
@@ -61,19 +61,14 @@ function empty(user, leave) {
   );
 }
 
-/** Sums over the last 30 days. */
-function summary(records) {
-  const since = Date.now() - 30 * 86400e3;
-  const recent = records.filter((record) => new Date(record.finished) >= since);
-  const sum = (value) => recent.reduce((total, record) => total + value(record), 0);
-  return tiles(
-    ["Transcribed in 30 days", count(sum((record) => record.totals.files.transcribed))],
-    ["Audio", hours(sum((record) => record.totals.audio_hours))],
-    ["Compute, estimated", usd(sum((record) => record.estimated_usd))],
-    ["Rejected", warned(sum((record) => record.totals.files.rejected), "warn")],
-    ["Missing", warned(sum((record) => record.totals.files.missing), "bad")],
-  );
-}
+/** Sums over the last days. */
+const summary = ({ days, files, audio_hours: audio, estimated_usd: cost }) => tiles(
+  [`Transcribed in ${days} days`, count(files.transcribed || 0)],
+  ["Audio", hours(audio)],
+  ["Compute, estimated", usd(cost)],
+  ["Rejected", warned(files.rejected || 0, "warn")],
+  ["Missing", warned(files.missing || 0, "bad")],
+);
 
 /** Records and Airflow's runs as one list, the newest first. Airflow's older ones wait until the records reach them. */
 function merged(records, dagRuns, complete) {
