@@ -62,7 +62,8 @@ def test_a_long_pause_starts_a_paragraph() -> None:
     ],
 )
 def test_a_word_of_little_certainty_is_doubtful(measure: str, certainty: float | None, doubtful: bool) -> None:
-    [part] = transcript_view.of_document(document("a", word("a", 0, 1, **{measure: certainty}), measure=measure))
+    sure: dict[str, Any] = {measure: certainty}
+    [part] = transcript_view.of_document(document("a", word("a", 0, 1, **sure), measure=measure))
     assert part["pieces"] == [["a", 0, 1, 1] if doubtful else ["a", 0, 1]]
 
 
