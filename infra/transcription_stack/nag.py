@@ -69,6 +69,7 @@ def acknowledge_airflow(
     stack: Stack, *, settings: Settings, code: AirflowCode, code_bucket: s3.Bucket, tasks: DagTasks, airflow: Airflow
 ) -> None:
     """The findings of Amazon MWAA's environment and its code."""
+    assert isinstance(tasks.audio_bucket, s3.Bucket)
     code_objects = _arn(stack, code_bucket)
     region = settings.region or "<AWS::Region>"
     _allow(

@@ -12,7 +12,7 @@ from transcription import searchable
 from transcription_contract import captions, layout
 from transcription_contract.correction import Correction
 from transcription_contract.results import ReportEntry
-from transcripts_page import alignment
+from transcripts_page import alignment, s3_objects
 
 
 class Conflict(Exception):
@@ -49,7 +49,7 @@ class Corrections:
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=layout.correction_key(name))
         except ClientError as error:
-            if _status(error) == HTTPStatus.NOT_FOUND:
+            if s3_objects.status(error) == HTTPStatus.NOT_FOUND:
                 return None
             raise
         correction = Correction.read(answer["Body"].read())
@@ -59,13 +59,8 @@ class Corrections:
 
     def etag(self, name: str) -> str | None:
         """ETag of what is stored for a recording, also of an earlier version of it; None if nothing is."""
-        try:
-            answer = self._s3.head_object(Bucket=self._bucket, Key=layout.correction_key(name))
-        except ClientError as error:
-            if _status(error) == HTTPStatus.NOT_FOUND:
-                return None
-            raise
-        return str(answer["ETag"]).strip('"')
+        found = s3_objects.head(self._s3, self._bucket, layout.correction_key(name))
+        return str(found["ETag"]).strip('"') if found else None
 
     def save(self, correction: Correction, expected_etag: str | None) -> Stored:
         """Write a correction. The bucket keeps the earlier one as an earlier version.
@@ -88,7 +83,7 @@ class Corrections:
             )
         except ClientError as error:
             # 404 answers If-Match of an object that is gone; 409 a write at the same time.
-            if _status(error) in (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+            if s3_objects.status(error) in (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
                 raise Conflict(
                     f"Somebody else has corrected {correction.name!r} meanwhile. Open it again to see their text, "
                     "and add yours."
@@ -138,7 +133,3 @@ def caption_file(correction: Correction, form: str) -> str:
     """
     turns = alignment.turns(correction.text, correction.words, speakers=correction.speakers)
     return {"srt": captions.srt, "vtt": captions.vtt}[form](turns)
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])

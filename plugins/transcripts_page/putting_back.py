@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from transcription_contract import layout
 from transcription_contract.results import Owner, ReportEntry
+from transcripts_page import s3_objects
 
 MAX_COPY_BYTES = 5 * 1000**3
 """The most that S3 copies at once: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html"""
@@ -43,9 +44,9 @@ def put_back(s3: Any, bucket: str, entry: ReportEntry) -> PutBack:
         botocore.exceptions.ClientError: S3 refuses it.
     """
     failed, waiting = layout.failed_key(entry.name), layout.INPUT + entry.name
-    if _head(s3, bucket, waiting):
+    if s3_objects.head(s3, bucket, waiting):
         return PutBack.WAITS
-    found = _head(s3, bucket, failed)
+    found = s3_objects.head(s3, bucket, failed)
     if found is None or Owner.of(found["Metadata"]).etag != entry.source_etag:
         return PutBack.GONE
     if found["ContentLength"] > MAX_COPY_BYTES:
@@ -59,20 +60,7 @@ def put_back(s3: Any, bucket: str, entry: ReportEntry) -> PutBack:
             IfNoneMatch="*",
         )
     except ClientError as error:
-        if _status(error) not in (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+        if s3_objects.status(error) not in (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
             raise
-        return PutBack.WAITS if _head(s3, bucket, waiting) else PutBack.GONE
+        return PutBack.WAITS if s3_objects.head(s3, bucket, waiting) else PutBack.GONE
     return PutBack.DONE
-
-
-def _head(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
-    try:
-        return s3.head_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if _status(error) == HTTPStatus.NOT_FOUND:
-            return None
-        raise
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from transcription_contract import layout, results
 from transcription_contract.results import Owner, ReportEntry, recording_id
+from transcripts_page import s3_objects
 
 AUDIO_SECONDS = 3600
 """How long an address of audio works: a player asks for parts of it while somebody listens."""
@@ -122,7 +122,7 @@ class RecordingObjects:
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=key)
         except ClientError as error:
-            if _is_absent(error):
+            if s3_objects.is_absent(error):
                 return None
             raise
         body: bytes = answer["Body"].read()
@@ -136,12 +136,7 @@ class RecordingObjects:
         )
 
     def _head(self, key: str, version: str = "") -> dict[str, Any] | None:
-        try:
-            return self._s3.head_object(Bucket=self._bucket, Key=key, **({"VersionId": version} if version else {}))
-        except ClientError as error:
-            if _is_absent(error):
-                return None
-            raise
+        return s3_objects.head(self._s3, self._bucket, key, version)
 
 
 def address(s3: Any, bucket: str, key: str, *, seconds: int, file_name: str = "", version: str = "") -> str:
@@ -167,12 +162,3 @@ def attachment(file_name: str) -> str:
     """The header Content-Disposition with which a browser saves a file under any name (RFC 6266)."""
     last = file_name.rpartition("/")[2]
     return f"attachment; filename*=UTF-8''{quote(last, safe='')}"
-
-
-def _is_absent(error: ClientError) -> bool:
-    # 400: S3 does not know the version id; 405: the version is a delete marker.
-    return error.response["ResponseMetadata"]["HTTPStatusCode"] in (
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.METHOD_NOT_ALLOWED,
-    )

@@ -22,7 +22,8 @@ def test_without_values_every_option_has_its_default() -> None:
 
 def test_words_with_times_are_there_unless_the_run_wants_the_text_only() -> None:
     assert parse(RunOptions, {}).output_formats == ("json",)
-    for nothing in (None, []):
+    empty: tuple[Any, ...] = (None, [])
+    for nothing in empty:
         assert parse(RunOptions, {"output_formats": nothing}).output_formats == ()
 
 

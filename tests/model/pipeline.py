@@ -66,6 +66,7 @@ from transcription.tasks import sense_input as sense_input_task  # noqa: E402
 from transcription.tasks import submit as submit_task  # noqa: E402
 from transcription.tasks import verify as verify_task  # noqa: E402
 from transcription_contract import layout, manifest  # noqa: E402
+from transcription_contract.words import Word  # noqa: E402
 
 _MEMORY_DISK = Path("/dev/shm")  # noqa: S108, makes scratch folders much faster
 SETTINGS = configuration.Configuration(bucket="audio", job_queue="queue", job_definition="definition")
@@ -212,7 +213,7 @@ class _Engines:
 
     def transcribe(self, samples: bytes, sample_rate: int) -> Future[recognition.Recognition]:
         texts = [*samples.decode().split(), *self._settings_words]
-        words = [recognition.Word(text, 0.1 * at, 0.1 * at + 0.1) for at, text in enumerate(texts)]
+        words = [Word(text, 0.1 * at, 0.1 * at + 0.1) for at, text in enumerate(texts)]
         future: Future[recognition.Recognition] = Future()
         future.set_result(recognition.Recognition([recognition.RecognisedSegment(0.0, 1.0, words, -1.0)]))
         return future

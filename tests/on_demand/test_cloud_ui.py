@@ -12,8 +12,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.airflow_ui import free_port
 from tests.on_demand.conftest import ASSEMBLY, Deployed
-from tests.pipeline.test_ui import free_port
 
 
 def ask(url: str, path: str, body: Any = None, method: str | None = None) -> Any:

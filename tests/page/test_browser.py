@@ -294,16 +294,19 @@ def test_the_page_in_airflow_follows_its_theme_and_is_a_tab_of_each_run(
     page.goto(f"{airflow.url}/plugin/transcripts")
     frame = page.frame_locator("iframe")
     expect(frame.locator("h1")).to_have_text("Runs")
-    for theme in ("dark", "light"):
+    for theme, own in (("dark", "^dark$"), ("light", "^$")):
         page.evaluate(f"document.documentElement.className = '{theme}'")
-        scheme = frame.locator("html").evaluate("element => getComputedStyle(element).colorScheme")
-        expect(frame.locator("html")).to_have_class(re.compile("^dark$" if theme == "dark" else "^$"))
-        assert scheme in ("dark", "light")
-        if theme == "dark":
-            picture(page, "in-airflow")
+        expect(frame.locator("html")).to_have_class(re.compile(own))
+        assert frame.locator("html").evaluate("element => getComputedStyle(element).colorScheme") == theme
     frame.locator(f'tr[data-run="{night.run_id}"] a').click()
     frame.get_by_role("link", name=STEREO_NAME).click()
     with page.expect_download() as started:
         frame.get_by_role("link", name="JSON").click()
     assert started.value.suggested_filename == "two speakers.wav.json"
     expect(frame.locator("h1")).to_have_text(STEREO_NAME)
+
+    dark = visit(dark=True).page
+    dark.goto(f"{airflow.url}/plugin/transcripts")
+    expect(dark.frame_locator("iframe").locator("html")).to_have_class("dark")
+    expect(dark.frame_locator("iframe").locator("h1")).to_have_text("Runs")
+    picture(dark, "in-airflow")

@@ -253,3 +253,13 @@ def test_of_two_editors_the_second_is_told_and_earlier_corrections_stay(s3: Any,
     s3.delete_object(Bucket=empty_bucket, Key=layout.correction_key("a.wav"))
     with pytest.raises(Conflict):
         corrections.save(corrected("a.wav", "fifth"), third.etag)
+
+
+def test_a_run_that_has_just_ended_is_found_before_the_listing_is_renewed(put_day: Any, catalogue: Catalogue) -> None:
+    assert catalogue.runs() == []
+    put_day(MONDAY, transcribed("a.wav", "one"), run_id="r")
+    assert catalogue.run("r") is None
+    with catalogue.index("r", PLAN) as index:
+        assert index is not None
+        assert index.text("a.wav") == "one"
+    assert catalogue.run("r") is not None

@@ -20,7 +20,7 @@ export async function showHits({ wanted, signal }) {
   const other = by === "words" ? "name" : "words";
   const title = h("div", { class: "heading" },
     path(go({}, {}, "Runs"), h("span", { "aria-current": "page" }, "Search")),
-    h("h1", {}, by === "words" ? `“${wanted.q}”` : `Names with “${wanted.q}”`));
+    h("h1", {}, `${by === "words" ? "Words" : "Names"}: ${wanted.q}`));
   if (!hits.length) {
     return [title, nothing("Nothing was found",
       by === "words" ? "No transcript has all these words. Put a phrase in quotes; a star finds the words that begin so: meet*." : "No recording has this in its name.",

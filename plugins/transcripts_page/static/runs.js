@@ -12,20 +12,20 @@ const AIRFLOW_RUNS = 100;
 const NEWS_MILLISECONDS = 120_000; // how long the server's list of runs may lag behind
 
 export async function showRuns({ user, signal, again, go: leave }) {
-  const [first, known] = await Promise.all([read("runs", {}, signal), airflowRuns(AIRFLOW_RUNS)]);
+  const known = await airflowRuns(AIRFLOW_RUNS);
+  await noticeEnded(known.dag_runs, signal);
+  const first = await read("runs", {}, signal);
   if (!first.count && !known.dag_runs.length) return empty(user, leave);
-  const records = [...(await justEnded(first.runs, known.dag_runs, signal)), ...first.runs];
-  let loaded = first.runs.length;
+  const records = [...first.runs];
   const body = h("tbody");
   const more = h("div", { class: "pager" });
   const draw = () => {
-    fill(body, merged(records, known.dag_runs, loaded === first.count).map(row));
+    fill(body, merged(records, known.dag_runs, records.length === first.count).map(row));
     fill(more, h("span", {}, counted(first.count, "run with a report", "runs with reports")),
-      loaded < first.count ? button("Show older runs", load) : null);
+      records.length < first.count ? button("Show older runs", load) : null);
   };
   const load = async () => {
-    const next = await read("runs", { offset: loaded }, signal);
-    loaded += next.runs.length;
+    const next = await read("runs", { offset: records.length }, signal);
     records.push(...next.runs);
     draw();
   };
@@ -43,12 +43,10 @@ export async function showRuns({ user, signal, again, go: leave }) {
   ];
 }
 
-/** Runs that have ended so recently that the server's list may lack them. */
-async function justEnded(records, dagRuns, signal) {
-  const ids = new Set(records.map((record) => record.run_id));
-  const recent = dagRuns.filter((run) => !ids.has(run.dag_run_id) && run.end_date && Date.now() - new Date(run.end_date) < NEWS_MILLISECONDS);
-  const found = await Promise.all(recent.map((run) => read("run", { run_id: run.dag_run_id }, signal)));
-  return found.map(({ run }) => run).filter(Boolean);
+/** Let the server look for the reports of runs that have just ended, which its list may lack. */
+function noticeEnded(dagRuns, signal) {
+  const recent = dagRuns.filter((run) => run.end_date && Date.now() - new Date(run.end_date) < NEWS_MILLISECONDS);
+  return Promise.all(recent.map((run) => read("run", { run_id: run.dag_run_id }, signal)));
 }
 
 function empty(user, leave) {
