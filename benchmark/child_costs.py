@@ -40,16 +40,6 @@ class Way:
     """For each process."""
 
 
-@dataclass(frozen=True)
-class Spent:
-    """For a second of audio."""
-
-    seconds: float
-    """Time of a child with two vCPUs: the CPU time of the process that took longer, as each has a vCPU of its own."""
-    cpu_seconds: float
-    """CPU time of both engine processes, which slow each other down."""
-
-
 def ways_to_compare() -> dict[str, Way]:
     """The default engine with three models, and libdeepspeech with the first of them."""
     tflite = Model(ways.FULL_SIZE, ways.full_size_scorer())
@@ -62,30 +52,34 @@ def ways_to_compare() -> dict[str, Way]:
     }
 
 
-def measure(rounds: int) -> dict[str, list[Spent]]:
-    """Run each way on speech, in turns."""
+def measure(rounds: int) -> dict[str, list[float]]:
+    """Run each way on speech, in turns. Return the CPU seconds for a second of audio in each round."""
     speech = corpus.long_clip(10).samples
     length = PIECE_SECONDS * corpus.RATE
     pieces = [speech[start : start + length] for start in range(0, len(speech) - length + 1, length)]
     compared = ways_to_compare()
-    found: dict[str, list[Spent]] = {name: [] for name in compared}
+    found: dict[str, list[float]] = {name: [] for name in compared}
     for number, name in turns(rounds, compared):
         spent = side_by_side(compared[name], pieces)
         found[name].append(spent)
-        print(f"round {number + 1}: {name}: {spent.seconds:.4f} s, {spent.cpu_seconds:.4f} CPU-s", flush=True)
+        print(f"round {number + 1}: {name}: {spent:.4f} CPU-s a second of audio", flush=True)
     return found
 
 
-def side_by_side(way: Way, pieces: Sequence[Samples]) -> Spent:
-    """Let each process recognise its pieces, after both have loaded the model."""
+def side_by_side(way: Way, pieces: Sequence[Samples]) -> float:
+    """Let each process recognise its pieces, after both have loaded the model.
+
+    Returns:
+        CPU seconds for a second of audio of both processes, which slow each other down.
+    """
     shares = [
         [pieces[(process + number * PROCESSES) % len(pieces)] for number in range(way.pieces)]
         for process in range(PROCESSES)
     ]
     with _engine(way) as one, _engine(way) as other, ThreadPoolExecutor(PROCESSES) as threads:
-        spent = list(threads.map(_recognise, (one, other), shares))
+        spent = sum(threads.map(_recognise, (one, other), shares))
     seconds = sum(len(piece) for share in shares for piece in share) / corpus.RATE
-    return Spent(max(spent) / seconds, sum(spent) / seconds)
+    return spent / seconds
 
 
 @contextmanager
@@ -106,20 +100,20 @@ def _recognise(process: EngineProcess, pieces: Sequence[Samples]) -> float:
     return sum(one.compute_seconds for share in shares for one in process.recognise(share, LIMIT_SECONDS))
 
 
-def keep(found: Mapping[str, Sequence[Spent]], machine: str) -> dict[str, Any]:
-    """Keep the medians. The costs of a deployment are computed from the usual one."""
-    medians = {name: statistics.median(spent.seconds for spent in all_spent) for name, all_spent in found.items()}
+def keep(found: Mapping[str, Sequence[float]], machine: str) -> dict[str, Any]:
+    """Keep a child's seconds for a second of audio. The costs of a deployment are computed from the usual ones."""
+    medians = {name: statistics.median(spent) / PROCESSES for name, spent in found.items()}
     kept = {"date": f"{date.today()}", "machine": machine, "usual": medians[USUAL], "seconds_of_a_child": medians}
     KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return kept
 
 
-def cost_table(found: Mapping[str, Sequence[Spent]]) -> str:
+def cost_table(found: Mapping[str, Sequence[float]]) -> str:
     """The costs of 1,000 hours of audio, with the prices and the sum of docs/costs.md."""
     rows = []
-    for name, all_spent in found.items():
-        hours = 1000 * statistics.median(spent.seconds for spent in all_spent)
-        cpu = statistics.median(spent.cpu_seconds for spent in all_spent)
+    for name, spent in found.items():
+        cpu = statistics.median(spent)
+        hours = 1000 * cpu / PROCESSES
         usd = hours * prices.CHILD_HOUR, hours * prices.CHILD_HOUR_SPOT
         rows.append((name, f"{cpu:.3f}", f"{hours:.1f}", *(f"{cost:.2f}" for cost in usd), f"{hours / 20:.1f} hours"))
     head = ["", "CPU-s a second of audio", "child-hours", "USD on demand", "USD on Spot", "20 children take"]
