@@ -17,6 +17,9 @@ deployment has `start_on_upload`, a run also starts when uploads have come to re
 **Start it by hand** with *Trigger*; the form explains every param. *Dry run* shows in the log of `plan` what a run
 would do and cost. *Uploaded from*, *Uploaded before* and *Again* repeat any recordings, today's too.
 
+**See and hear the results** on *Transcripts*, in the navigation and as a tab on each run: search, correct, try a
+rejected recording again. The tasks have links to it, to the Batch job and to the report.
+
 **Repeat a month** with *Trigger* and those params, or with *Run backfill*. A backfill runs without the params of its
 form unless *Override parameters on existing runs* is ticked, also for runs that do not exist yet.
 
@@ -62,7 +65,8 @@ its reason and log stream. `verify` still accounts for what is done. Then clear 
 VERIFY = """
 Looks up what became of every planned recording and writes `runs/<run>/<plan>/report.json` with the totals and
 `entries.jsonl` with a line for each recording: state, transcript, child, log stream, and the reason if there is no
-transcript. `runs/<run>/totals.json` adds up all plans of the run. It may be cleared at any time.
+transcript. `runs/<run>/totals.json` adds up all plans of the run. Then it writes the search index and the run's part of
+the data set for SQL; its log says if that fails. It may be cleared at any time, and writes what is missing.
 
 **When it is red**, some recordings have no transcript and no reason; they wait where they were. The log names them,
 and the report has the log streams of their children. Clear the run to do just those.
