@@ -119,14 +119,18 @@ function recordingsCard(context, record) {
   const foot = h("div");
   const tabs = h("div", { class: "tabs", role: "group", "aria-label": "State" });
   const actions = h("div", { class: "row" });
+  let asked = 0;
   const show = async (offset) => {
+    asked += 1;
+    const own = asked;
     try {
       const found = await read("recordings", { run_id: record.run_id, plan, state, part, offset }, signal);
+      if (own !== asked) return; // an answer to an earlier question may come later
       fill(body, found.recordings.length ? found.recordings.map((entry) => row(record.run_id, plan, entry)) : h("tr", {}, h("td", { colspan: 4, class: "muted" }, "No recording fits this filter.")));
       fill(foot, pager(offset, found.recordings.length, found.count, ROWS, show));
       drawActions(found);
     } catch (error) {
-      if (!signal.aborted) fill(body, h("tr", {}, h("td", { colspan: 4 }, notice("bad", error.message))));
+      if (!signal.aborted && own === asked) fill(body, h("tr", {}, h("td", { colspan: 4 }, notice("bad", error.message))));
     }
   };
   const drawTabs = () => fill(tabs, STATES.filter(([key]) => !key || files[key]).map(([key, label]) =>
