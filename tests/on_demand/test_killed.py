@@ -30,7 +30,7 @@ from transcription_contract import layout
 
 RECORDINGS = sorted((PROJECT / "tests" / "recordings").glob("*.wav"))[:4]
 FIRST_NIGHT = datetime(2026, 3, 1, 1, tzinfo=UTC)
-DEADLINE = 900.0
+DEADLINE = 1800.0  # many trials at once on a busy machine
 ENDED = ("SUCCEEDED", "FAILED")
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM}
 CODES = {"SIGKILL": 137, "SIGTERM": 143}
@@ -129,8 +129,6 @@ def trials() -> list[Trial]:
             chosen += [(step, sent, after, "") for sent in SIGNALS for after in (False, True)]
         else:
             chosen.append((step, "SIGTERM" if number % 4 == 3 else "SIGKILL", number % 2 == 1, ""))
-    if not every:
-        chosen += [(step, sent, True, "") for step, sent in (("SubmitJob", "SIGKILL"), ("wait", "SIGTERM"))]
     chosen += [(step, "SIGKILL", True, "deepspeech-0.9.3-en") for step in ("report PUT", "mail")]
     return [Trial(number, *given) for number, given in enumerate(chosen)]
 
