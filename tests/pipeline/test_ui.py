@@ -81,7 +81,7 @@ def test_a_run_triggered_through_the_uis_api_has_its_params(running: Running) ->
     wait_for(running.is_idle)
     wait_for(lambda: trigger(running, {"output_formats": ["srt"], "again": True}))
     wait_for(lambda: any(key.endswith("report.json") for key in running.keys("runs/manual")))
-    assert running.keys("output/") == ["output/at once", "output/at once.srt"]
+    assert running.keys("output/") == ["output/at once", "output/at once.json", "output/at once.srt"]
 
 
 class MwaaApi:
