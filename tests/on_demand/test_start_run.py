@@ -53,7 +53,8 @@ def test_a_dry_run_prints_its_plan_and_transcribes_nothing(deployed: Deployed) -
 
 def test_a_run_for_uploads_of_a_time_transcribes_them_again_as_a_backfill_does(deployed: Deployed) -> None:
     deployed.put("again/a.wav")
-    assert start_run(deployed, "--params", '{"prefix": "again/"}').returncode == 0
+    assert start_run(deployed, "--params", '{"prefix": "again/", "output_formats": []}').returncode == 0
+    assert deployed.keys("output/again/") == ["output/again/a"]
     params = '{"prefix": "again/", "output_formats": ["vtt"]}'
     done = start_run(deployed, "--uploaded-from", "2026-01-01T00:00:00Z", "--params", params)
     assert done.returncode == 0, done.stdout + done.stderr
