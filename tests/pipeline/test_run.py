@@ -308,7 +308,7 @@ def test_tagged_recordings_keep_their_tags_and_a_tagged_transcript_is_reused(
         assert s3.get_object_tagging(Bucket=empty_bucket, Key=key)["TagSet"] == tags["TagSet"]
     assert read("output/a").decode().strip() == TEXTS["vm-leavemsg.wav"]
     versions = s3.list_object_versions(Bucket=empty_bucket, Prefix="output/")["Versions"]
-    assert len(versions) == 1
+    assert [version["Key"] for version in versions] == ["output/a", "output/a.json"]
 
 
 def test_children_that_fargate_cannot_start_at_once_are_started_again(
