@@ -45,8 +45,10 @@ def test_every_name_gets_a_separate_transcript_or_is_ignored(aws: Any, deployed:
     assert run.verify() == {"transcribed": len(UNUSUAL), "rejected": 0, "replaced": 0, "missing": 0}
     waiting = [name for name in ledger.waiting("") if name in {*UNUSUAL, *IGNORED}]  # other tests share the bucket
     assert sorted(waiting) == sorted(IGNORED)
-    new = [key for key in outputs(s3, bucket) if key not in before]
+    written = [key for key in outputs(s3, bucket) if key not in before]
+    new = [key for key in written if not key.endswith(".json")]
     assert len(new) == len(UNUSUAL)
+    assert sorted(written) == sorted([*new, *(f"{key}.json" for key in new)])
     same = [key for key in new if key.startswith("output/same")]
     assert same == ["output/same", "output/same.mp3", "output/same.wav"]
     for name in UNUSUAL:

@@ -18,6 +18,7 @@ from tests.plans import planned
 from transcription.bucket import Bucket
 from transcription_contract import deployment, layout, manifest
 from transcription_contract.manifest import Header
+from transcription_contract.run_options import TranscriptionOptions
 
 TEMPLATE = PROJECT / "build" / "cdk.out" / "Transcription.template.json"
 RECORDINGS = PROJECT / "tests" / "recordings"
@@ -56,6 +57,9 @@ def limits(container: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+TEXT_ONLY = TranscriptionOptions(output_formats=())
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a container ended, and what it wrote."""
@@ -89,11 +93,11 @@ class Children:
     bucket: str
 
     def plan(self, count: int) -> list[str]:
-        """Upload so many recordings, copies of the samples, and write the manifest. Return their names."""
+        """Upload so many recordings, copies of the samples, and write a manifest. Return their names."""
         names = [f"{number}-{file}" for number, file in zip(range(count), itertools.cycle(TEXTS), strict=False)]
         for name in names:
             self.s3.upload_file(str(RECORDINGS / name.partition("-")[2]), self.bucket, layout.INPUT + name)
-        body = manifest.to_bytes(Header(), planned(Bucket(self.bucket).listing(layout.INPUT)))
+        body = manifest.to_bytes(Header(options=TEXT_ONLY), planned(Bucket(self.bucket).listing(layout.INPUT)))
         self.s3.put_object(Bucket=self.bucket, Key=f"{MANIFESTS}0", Body=body)
         return names
 

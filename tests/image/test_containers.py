@@ -64,7 +64,7 @@ def test_a_child_without_enough_memory_ends_for_a_retry_or_says_what_it_needs(ch
 
 
 def test_a_child_that_is_stopped_at_work_completes_its_deliveries_and_the_next_one_the_rest(children: Children) -> None:
-    names = children.plan(36)
+    names = children.plan(400)  # more than both engines take at once
     with children.container() as name:
         children.docker.run("start", name)
         children.wait_for_event(name, "file")
@@ -109,11 +109,11 @@ def test_a_child_that_may_not_have_enough_processes_says_so(most: str, children:
     assert sorted(children.listing(layout.INPUT)) == sorted(names)
 
 
-def test_every_line_of_a_terminal_that_shows_both_streams_is_an_event(children: Children) -> None:
+def test_every_line_of_a_terminal_is_an_event(children: Children) -> None:
     children.plan(FEW)
     ended = children.run(tty="true")
     assert ended.code == ExitCode.DONE, ended
-    assert {event["event"] for event in ended.events} == {"started", "stderr", "file", "done"}
+    assert {event["event"] for event in ended.events} == {"started", "file", "done"}
 
 
 @pytest.mark.parametrize(
