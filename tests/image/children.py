@@ -27,7 +27,7 @@ MANIFESTS = "child_job_input/image/"
 WAIT_SECONDS = 60.0
 # What no option of the job definition says: Fargate's own restrictions, and the tests' network.
 FURTHER_LIMITS = {
-    "--network": "host", "--pids-limit": "64", "--security-opt": "no-new-privileges", "--cap-drop": "ALL",
+    "--network": "host", "--pids-limit": "256", "--security-opt": "no-new-privileges", "--cap-drop": "ALL",
 }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class ProcessLimitError(ConfigError):
     def __init__(self) -> None:
         super().__init__(
             "The container's limit on processes and threads is too low. Raise it (docker run --pids-limit, ulimit -u): "
-            "64 are enough for two CPUs"
+            "256 are enough for two CPUs"
         )
 
 
