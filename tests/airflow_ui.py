@@ -88,6 +88,18 @@ class Running:
         return json.load(urllib.request.urlopen(request))
 
 
+def until_ready(process: subprocess.Popen[str]) -> str:
+    """Wait until `make airflow` says how to use it. Return what it printed until then."""
+    assert process.stdout is not None
+    output = []
+    for line in process.stdout:
+        output.append(line)
+        if "Ctrl-C stops everything" in line:
+            break
+    assert process.poll() is None, "".join(output)
+    return "".join(output)
+
+
 @contextmanager
 def running_airflow(name: str, *, assembly: str, users: str = "", audio: Path | None = None) -> Iterator[Running]:
     """Run Airflow until the block ends, and check that nothing of it is left then.
@@ -118,13 +130,7 @@ def running_airflow(name: str, *, assembly: str, users: str = "", audio: Path | 
         text=True,
         start_new_session=True,
     )
-    assert process.stdout is not None
-    output = []
-    for line in process.stdout:
-        output.append(line)
-        if "Ctrl-C stops everything" in line:
-            break
-    assert process.poll() is None, "".join(output)
+    until_ready(process)
     exports = (home / "env").read_text().splitlines()
     pairs = (shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in exports)
     variables = {**os.environ, **dict(pairs), "PATH": os.environ["PATH"]}

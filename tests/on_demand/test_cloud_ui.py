@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.airflow_ui import free_port
+from tests.airflow_ui import free_port, until_ready
 from tests.on_demand.conftest import ASSEMBLY, Deployed
 
 
@@ -53,14 +53,7 @@ def test_airflows_ui_runs_the_dag_on_the_deployed_bucket_and_starts_nothing_by_i
         start_new_session=True,
     )
     try:
-        assert process.stdout is not None
-        output = []
-        for line in process.stdout:
-            output.append(line)
-            if "Ctrl-C stops everything" in line:
-                break
-        assert process.poll() is None, "".join(output)
-        assert deployed.bucket in "".join(output)
+        assert deployed.bucket in until_ready(process)
         dag = "/api/v2/dags/transcription"
         assert ask(url, dag)["is_paused"] is True
         assert ask(url, f"{dag}/dagRuns")["dag_runs"] == []
