@@ -13,7 +13,8 @@ INFRA := .venv/infra/bin/python
 WORKER := .venv/worker/bin/python
 UV := $(shell command -v uv || echo .venv/uv/bin/uv)
 
-ENGINES := $(patsubst worker_image/engines/%/requirements.lock,.venv/engine-environments/%/lock,$(wildcard worker_image/engines/*/requirements.lock))
+ENGINES := $(patsubst worker_image/engines/%/requirements.lock,.venv/engine-environments/%/lock,$(wildcard worker_image/engines/*/requirements.lock)) \
+	$(patsubst worker_image/engines/%/build.sh,.venv/engine-environments/%/built,$(wildcard worker_image/engines/*/build.sh))
 
 WHISPER := build/models/whisper-tiny.en/model.bin
 
@@ -27,7 +28,7 @@ help: ## Show this list
 ## Environments: one per lock file, made again when the lock file changes. Each engine has one of its own
 
 .PHONY: setup
-setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock .venv/batched-engine/lock $(ENGINES) $(WHISPER) ## Make the Python environments of Airflow, the stack, the worker and its engines
+setup: .venv/airflow/lock .venv/infra/lock .venv/worker/lock .venv/batched-engine/built $(ENGINES) $(WHISPER) ## Make the Python environments of Airflow, the stack, the worker and its engines
 
 .venv/uv/bin/uv: requirements/uv.lock
 	@sh requirements/fetch-uv.sh
@@ -48,6 +49,15 @@ $(PROJECT_IN:%=.venv/%/lock): requirements/build.lock pyproject.toml
 	$(call environment,engine-environments/$*,$(call python_of,worker_image/engines/$*),$<)
 .venv/batched-engine/lock: requirements/batched-engine.lock | $(UV)
 	$(call environment,batched-engine,3.9,$<)
+# What an engine compiles into its environment, and into that of its tests.
+.venv/engine-builds/%/lock: worker_image/engines/%/build.lock | $(UV)
+	$(call environment,engine-builds/$*,$(call python_of,worker_image/engines/$*),$<)
+.PRECIOUS: .venv/engine-builds/%/lock
+.SECONDEXPANSION:
+.venv/engine-environments/%/built: worker_image/engines/%/build.sh $$(wildcard worker_image/engines/$$*/*/*.c) .venv/engine-builds/%/lock .venv/engine-environments/%/lock
+	$(call compiled,$*,$(@D))
+.venv/batched-engine/built: .venv/engine-environments/deepspeech-batched/built .venv/batched-engine/lock
+	$(call compiled,deepspeech-batched,$(@D))
 .venv/bench/lock: requirements/bench.lock | $(UV)
 	$(call environment,bench,3.9,$<)
 .venv/peers/lock: requirements/peers.lock | $(UV)
@@ -98,14 +108,14 @@ $(BROWSER): tests/page/browser/package-lock.json tests/page/browser/unpack.mjs .
 # The packages of the images, as files for the tests of their Dockerfiles.
 # Wheels for an engine's Python, whichever Linux they were built for.
 wheels_for = --python-version $(1) --implementation cp $(patsubst %,--abi %,cp$(subst .,,$(1)) abi3 none) \
-	$(patsubst %,--platform %_x86_64,manylinux1 manylinux2014 manylinux_2_17 manylinux_2_28)
+	$(patsubst %,--platform %_x86_64,manylinux1 manylinux2010 manylinux2014 manylinux_2_17 manylinux_2_28)
 .venv/wheels/lock: worker_image/requirements.lock orchestrator_image/requirements.lock \
-		$(wildcard worker_image/engines/*/requirements.lock) .venv/worker/lock
+		$(wildcard worker_image/engines/*/*.lock) .venv/worker/lock
 	@echo "Downloading the packages of the images"
 	@rm -rf $(@D)
 	@download() { $(WORKER) -m pip download -qq --no-cache-dir --disable-pip-version-check --require-hashes \
 			--only-binary :all: --dest $(@D) "$$@"; } && download -r $< && download -r orchestrator_image/requirements.lock \
-		$(foreach lock,$(wildcard worker_image/engines/*/requirements.lock),\
+		$(foreach lock,$(wildcard worker_image/engines/*/*.lock),\
 			&& download $(call wheels_for,$(call python_of,$(dir $(lock)))) -r $(lock))
 	@cp $< $@
 
@@ -116,6 +126,12 @@ define environment
 	$(if $(filter $(1),$(PROJECT_IN)),@$(UV) pip install --quiet --no-deps --python .venv/$(1)/bin/python \
 		--build-constraint requirements/build.lock --editable .)
 	@cp $(3) $@
+endef
+
+define compiled
+	@echo "Compiling for the environment $(2)"
+	@sh worker_image/engines/$(1)/build.sh .venv/engine-builds/$(1)/bin/python $(2)
+	@touch $@
 endef
 
 ## Run the pipeline
@@ -341,6 +357,7 @@ lock: | $(UV) ## Resolve the .in files to new lock files
 	$(LOCK) --python-version 3.12 requirements/peers.in -o requirements/peers.lock
 	$(LOCK) --python-version 3.12 requirements/audit.in -o requirements/audit.lock
 	$(foreach engine,$(wildcard worker_image/engines/*/requirements.in),$(LOCK) --python-version $(call python_of,$(dir $(engine))) $(engine) -o $(engine:.in=.lock) &&) true
+	$(foreach engine,$(wildcard worker_image/engines/*/build.in),$(LOCK) --python-version $(call python_of,$(dir $(engine))) $(engine) -o $(engine:.in=.lock) &&) true
 	$(LOCK) --python-version 3.9 --constraint worker_image/engines/deepspeech-batched/requirements.lock requirements/batched-engine.in -o requirements/batched-engine.lock
 	$(LOCK) --python-version 3.7 requirements/fine-tuning.in -o requirements/fine-tuning.lock
 	$(LOCK) --python-version 3.12 requirements/kenlm-build.in -o requirements/kenlm-build.lock

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, helper
 
-from deepspeech_batched.acoustics import Acoustics, Session
+from deepspeech_batched.acoustics import Acoustics
 from deepspeech_batched.features import Features
-from deepspeech_batched.graph import Graph
 from deepspeech_batched.model import AcousticModel, Dense, read_model
+from deepspeech_batched.products import Product
 
 FRAMES_PER_ROUND = 16
 REPETITIONS = 9
@@ -62,19 +61,11 @@ def part_seconds(model: AcousticModel, runs: Acoustics, rows: int) -> dict[str, 
 def product_seconds(layer: Dense, rows: int, is_lstm: bool) -> float:
     """CPU seconds for a frame in the layer's product alone. The LSTM has one frame of each row at a time."""
     count = rows if is_lstm else rows * FRAMES_PER_ROUND
-    graph = Graph(unsigned_weights=False)
-    if layer.scale is None:
-        values: npt.NDArray[np.generic] = np.ones((count, layer.inputs), np.float32)
-        result, kinds = graph.add("MatMul", "x", graph.weights(layer.weights)), (TensorProto.FLOAT, TensorProto.FLOAT)
-    else:
-        values = np.random.default_rng(7).integers(0, 255, (count, layer.inputs)).astype(np.uint8)
-        weights, zero = graph.weights(layer.weights), graph.constant(128, np.uint8)
-        result, kinds = graph.add("MatMulInteger", "x", weights, zero), (TensorProto.UINT8, TensorProto.INT32)
-    built = graph.build({"x": layer.inputs}, {"y": (result, layer.outputs)})
-    built.model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", kinds[0], ["rows", layer.inputs]))
-    built.model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", kinds[1], ["rows", layer.outputs]))
-    session = Session(built)
-    return median(lambda: session.run(x=values)) / count
+    product, chance = Product(layer.weights), np.random.default_rng(7)
+    values: npt.NDArray[np.generic] = np.ones((count, layer.inputs), np.float32)
+    if layer.scale is not None:
+        values = chance.integers(0, 255, values.shape).astype(np.uint8)
+    return median(lambda: product(values)) / count
 
 
 def feature_seconds(features: Features) -> float:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs those of the engines that need a version of Python, each in an environment of its own:
+# Installs those of the engines that need a version of Python, each in an environment of its own. An engine's build.sh
+# compiles what is not Python, with the packages of its build.lock:
 #   install-engines.sh VERSION "NAME NAME…"
 set -eu
 mkdir -p /opt/engine-environments
@@ -18,4 +19,11 @@ for name in $2; do
     "python$1" -m venv --without-pip "${environment}"
     pip --python "${environment}/bin/python" install --no-cache-dir --disable-pip-version-check \
         --require-hashes --only-binary :all: -r "${folder}/requirements.lock"
+    if [ -f "${folder}/build.sh" ]; then
+        "python$1" -m venv --without-pip "/build/${name}"
+        pip --python "/build/${name}/bin/python" install --no-cache-dir --disable-pip-version-check \
+            --require-hashes --only-binary :all: -r "${folder}/build.lock"
+        sh "${folder}/build.sh" "/build/${name}/bin/python" "${environment}"
+        rm -r "/build/${name}"
+    fi
 done

@@ -13,11 +13,12 @@ from typing import Any
 from deepspeech_transcripts import CERTAINTY, PIECE_SECONDS, long_enough, meaning, segments
 from engine_protocol import Refused, Samples, serve
 
-from deepspeech_batched.acoustics import Acoustics, InexactProducts
+from deepspeech_batched.acoustics import Acoustics
 from deepspeech_batched.batching import ROWS, probabilities
 from deepspeech_batched.decoding import Decoder, DecoderError
 from deepspeech_batched.features import Features
 from deepspeech_batched.model import AcousticModel, ModelFileError, read_model
+from deepspeech_batched.products import InexactProducts
 
 PIECES = 2 * ROWS
 """As many run at once as there are rows. The others take the rows of those that end."""
