@@ -39,10 +39,10 @@ static const float LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f; /* Their 
 static const float EXP[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
                             4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
 
-static const float LARGEST = 127.0f;     /* A quantised number is in -LARGEST to LARGEST. */
-static const float LEAST_SPAN = 1e-30f;  /* Of rows of zeros. */
+static const float LARGEST = 127.0f; /* A quantised number is in -LARGEST to LARGEST. */
+static const float LEAST_SPAN = 1e-30f; /* Of rows of zeros. */
 static const float ALMOST_HALF = 0.49999997f; /* The number before one half. */
-static const uint8_t MIDDLE = 128;       /* Stands for zero. */
+static const uint8_t MIDDLE = 128; /* Stands for zero. */
 
 static inline int32_t bits_of(float x) {
     int32_t bits;
