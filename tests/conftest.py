@@ -11,12 +11,15 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# Suites run at the same time (tests/run.py), so each has a home of its own.
+HOME = PROJECT / ".local" / "tests" / os.environ.get("TEST_SUITE", "pytest")
+
 # Set Airflow's home and folders before any import of Airflow, so that tests do not use the user's Airflow.
-os.environ["AIRFLOW_HOME"] = str(PROJECT / ".local" / "tests")
+os.environ["AIRFLOW_HOME"] = str(HOME)
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
-os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{PROJECT / '.local' / 'tests' / 'airflow.db'}"
+os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{HOME / 'airflow.db'}"
 
 
 @pytest.fixture(scope="session")

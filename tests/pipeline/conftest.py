@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local_aws import airflow
-from local_aws.containers import PROJECT
+from tests.conftest import HOME
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def read(s3: Any, empty_bucket: str) -> Any:
 @pytest.fixture(scope="module")
 def variables(aws: Any, stack: Any) -> dict[str, str]:
     """Environment variables for Airflow's commands, with the rights of the environment's role."""
-    values = airflow.environment(aws, stack, PROJECT / ".local" / "tests")
+    values = airflow.environment(aws, stack, HOME)
     airflow.migrate(values)
     return values
 
