@@ -45,6 +45,7 @@ SUITES = (
     Suite("pipeline", "airflow", ("tests/pipeline",)),
     Suite("infra", "airflow", ("tests/infra",)),
     Suite("worker", "worker", ("tests/worker", "tests/fine_tuning"), shared=("tests/contract",)),
+    Suite("image", "airflow", ("tests/image",), only_by_name=True),
     # Playwright's loop would be in the way of tests with loops of their own.
     Suite("page", "airflow", ("tests/page",)),
     Suite("faults", "airflow", ("tests/faults",), ("-p", "no:logging")),
@@ -58,7 +59,6 @@ SUITES = (
         ("tests/batched_engine",),
         ("-o", "pythonpath=. worker_image/engines worker_image/engines/deepspeech-batched"),
     ),
-    Suite("image", "airflow", ("tests/image",), only_by_name=True),
 )
 
 
