@@ -259,7 +259,7 @@ erase: setup $(ASSEMBLY)/manifest.json ## Erase a recording or a folder on AWS f
 TESTED := build/cdk.out/manifest.json build/local/manifest.json build/on_upload/manifest.json build/on_demand/manifest.json
 
 .PHONY: test
-test: setup $(TESTED) $(BROWSER) $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker
+test: setup $(TESTED) $(BROWSER) $(if $(findstring tests/image,$(ARGS)),.venv/wheels/lock) ## Run all tests but the image's, or some: make test ARGS="-k name", ARGS=tests/worker (ARGS="--jobs 1": one suite at a time)
 	@$(AIRFLOW) -m tests.run $(ARGS)
 
 .PHONY: screenshots
@@ -328,17 +328,31 @@ fix: .venv/airflow/lock ## Format the code and apply the linter's automatic fixe
 	@$(AIRFLOW) -m ruff format .
 	@$(AIRFLOW) -m ruff check --fix .
 
+CHECKS := check-infra check-airflow check-worker check-lint check-imports check-templates check-images check-links
+
 .PHONY: check
 check: setup build/cdk.out/manifest.json build/on_demand/manifest.json audit ## Check lint, types, imports, the template (cfn-lint, cdk-nag), vulnerabilities, links
+	@$(MAKE) --no-print-directory --keep-going --jobs "$$(getconf _NPROCESSORS_ONLN)" $(CHECKS)
+
+# Each mypy has a cache of its own: they run at the same time, with different versions of the same libraries.
+.PHONY: $(CHECKS)
+check-infra:
+	@$(AIRFLOW) -m mypy --cache-dir .mypy_cache/infra --python-executable $(INFRA) infra/transcription_stack infra/app.py
+check-airflow:
+	@$(AIRFLOW) -m mypy --cache-dir .mypy_cache/airflow plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py infra/redaction.py infra/run_log.py \
+		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py infra/status.py requirements benchmark/plan.py benchmark/search.py tests
+check-worker:
+	@$(WORKER) -m mypy --cache-dir .mypy_cache/worker plugins/transcription_contract worker_image fine_tuning benchmark
+check-lint:
 	@$(AIRFLOW) -m ruff check .
 	@$(AIRFLOW) -m ruff format --check .
-	@$(AIRFLOW) -m mypy plugins dags orchestrator_image local_aws infra/deployment_target.py infra/erase.py infra/leftovers.py infra/preflight.py infra/redaction.py infra/run_log.py \
-		infra/runs_on_demand.py infra/runs_on_mwaa.py infra/start_run.py infra/status.py requirements benchmark/plan.py benchmark/search.py tests
-	@$(AIRFLOW) -m mypy --python-executable $(INFRA) infra/transcription_stack infra/app.py
-	@$(WORKER) -m mypy plugins/transcription_contract worker_image fine_tuning benchmark
+check-imports:
 	@.venv/airflow/bin/lint-imports --no-logo
+check-templates:
 	@.venv/infra/bin/cfn-lint build/cdk.out/Transcription.template.json build/on_demand/Transcription.template.json
+check-images:
 	@.venv/infra/bin/hadolint worker_image/Dockerfile orchestrator_image/Dockerfile
+check-links:
 	@.venv/infra/bin/lychee --offline --include-fragments --no-progress --quiet README.md CONTRIBUTING.md CHANGELOG.md docs tests/recordings worker_image
 
 .PHONY: snapshot

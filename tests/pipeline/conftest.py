@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from local_aws import airflow
-from local_aws.containers import PROJECT
+from tests.conftest import HOME
+from tests.pipeline import warm_airflow
 
 
 @pytest.fixture
@@ -59,17 +60,23 @@ def read(s3: Any, empty_bucket: str) -> Any:
 @pytest.fixture(scope="module")
 def variables(aws: Any, stack: Any) -> dict[str, str]:
     """Environment variables for Airflow's commands, with the rights of the environment's role."""
-    values = airflow.environment(aws, stack, PROJECT / ".local" / "tests")
+    values = airflow.environment(aws, stack, HOME)
     airflow.migrate(values)
     return values
 
 
+@pytest.fixture(scope="session")
+def warm() -> None:
+    """Import Airflow once for all runs."""
+    warm_airflow.start()
+
+
 @pytest.fixture
-def run(variables: dict[str, str]) -> Any:
+def run(variables: dict[str, str], warm: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Runs the whole DAG with these params."""
 
     def run(**params: Any) -> subprocess.CompletedProcess[str]:
-        arguments = airflow.command(["dags", "test", "transcription", "--conf", json.dumps(params)])
-        return subprocess.run(arguments, env=variables, capture_output=True, text=True)
+        command = ["dags", "test", "transcription", "--conf", json.dumps(params)]
+        return warm_airflow.run(command, variables, tmp_path_factory.mktemp("run"))
 
     return run
