@@ -105,6 +105,8 @@ def test_a_scorer_for_an_engine_that_uses_none_is_refused(beeps: Path, bucket: B
         ("options = []\n", "KeyError('models')"),
         ('models = ["tflite"]\noptions = ["colour"]\n', "there is no run option colour"),
         ("models = [", "Invalid"),
+        ('models = ["tflite"]\noptions = []\nvariables = "A=1"\n', "variables must be a table of strings"),
+        ('models = ["tflite"]\noptions = []\n[variables]\nA = 1\n', "variables must be a table of strings"),
     ],
 )
 def test_a_malformed_engine_toml_is_refused_with_the_file_and_the_reason(
@@ -164,6 +166,16 @@ def test_an_engine_gets_as_many_pieces_at_once_as_it_wants(tmp_path: Path) -> No
     calls = list(map(int, (folder / "fragile" / "calls").read_text().split()))
     assert sum(calls) == 9
     assert max(calls) <= 4
+
+
+def test_an_engine_gets_the_environment_variables_that_it_states(tmp_path: Path) -> None:
+    folder = added(tmp_path, "fragile", FRAGILE.replace("str(piece[0])", "os.environ['ALLOCATOR']"))
+    toml = folder / "fragile" / "engine.toml"
+    toml.write_text(toml.read_text() + '[variables]\nALLOCATOR = "thrifty"\n')
+    spec = EngineSpec(engine_for(ModelKind.TFLITE, folder), MODEL, None, {}, 1)
+    with Engines(spec, 1) as engines:
+        engines.facts()
+        assert engines.transcribe(piece(7), RATE).result(60).words[0].text == "thrifty"
 
 
 def test_an_engine_that_takes_many_pieces_gets_them_from_as_many_short_recordings(

@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class EngineProgram:
     program: Path
     python: Path
     """The interpreter of its environment."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that it wants."""
 
     @property
     def name(self) -> str:
@@ -94,8 +96,12 @@ def _program(folder: Path) -> EngineProgram:
         engine = SpeechEngine.of_toml(folder.name, text)
     except EngineError as error:
         raise ConfigError(str(error)) from error
-    program = tomllib.loads(text).get("program", "program.py")
-    return EngineProgram(engine, (folder / program).resolve(), environment / "bin" / "python")
+    stated = tomllib.loads(text)
+    program = (folder / stated.get("program", "program.py")).resolve()
+    variables = stated.get("variables", {})
+    if not (isinstance(variables, dict) and all(isinstance(value, str) for value in variables.values())):
+        raise ConfigError(f"engines/{folder.name}/engine.toml cannot be used: variables must be a table of strings")
+    return EngineProgram(engine, program, environment / "bin" / "python", variables)
 
 
 def engine_for(kind: ModelKind, folder: Path, name: str | None = None) -> EngineProgram:
@@ -144,7 +150,7 @@ class EngineProcess(SupervisedProcess[EngineFacts]):
                 pass_fds=[others_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # stdout is the worker's log
-                env={**os.environ, **ONE_THREAD, "PYTHONPATH": _python_path()},
+                env={**os.environ, **ONE_THREAD, **program.variables, "PYTHONPATH": _python_path()},
             )
         channel = _EngineChannel(Connection(ours.detach()), program.name)
         with suppress(OSError):  # it has died already, which the first answer shows
