@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from botocore.exceptions import BotoCoreError
 
 from tests.plans import plan_summary, planned
-from transcription import batch_jobs
+from transcription import batch_jobs, progress
 from transcription.bucket import Bucket
 from transcription.file_count import FileCount
 from transcription.tasks import wait
@@ -53,6 +54,26 @@ def submit(aws: Any, configured: Any) -> Callable[..., str]:
     return submit
 
 
+@pytest.fixture
+def running_until(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Makes a script that ends when the trigger has looked so many times and found the children as a text says."""
+    seen = []
+    whole = wait._ProgressLog.look
+
+    def running_until(looks: int, children: str = "") -> str:
+        async def look(log: Any, job: dict[str, Any]) -> None:
+            await whole(log, job)
+            if children in progress.children_line(job):
+                seen.append(job)
+            if len(seen) == looks:
+                (tmp_path / "seen").touch()
+
+        monkeypatch.setattr(wait._ProgressLog, "look", look)
+        return f'until [ -e "{tmp_path}/seen" ]; do sleep 0.05; done'
+
+    return running_until
+
+
 def trigger(job_id: str, **arguments: Any) -> ArrayJobTrigger:
     run = {"bucket": "no-bucket", "manifest_prefix": PLAN["manifest_prefix"], "files": 10**6}
     return ArrayJobTrigger(**{"job_id": job_id, "poll_seconds": 0.05, "deadline": TOMORROW, **run, **arguments})
@@ -69,8 +90,10 @@ def test_the_event_reports_that_the_job_succeeded(submit: Any) -> None:
     assert event_of(trigger(submit("true", size=2)))["status"] == "SUCCEEDED"
 
 
-def test_each_change_of_the_children_is_logged_once(submit: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    event_of(trigger(submit("sleep 0.5", size=2)))
+def test_each_change_of_the_children_is_logged_once(
+    submit: Any, running_until: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event_of(trigger(submit(running_until(2, "2 running"), size=2)))
     lines = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines() if "children:" in line]
     assert any("2 children: 2 running" in line for line in lines)
     assert not any("PENDING" in line for line in lines)
@@ -78,10 +101,10 @@ def test_each_change_of_the_children_is_logged_once(submit: Any, capsys: pytest.
 
 
 def test_a_line_comes_once_in_a_while_though_no_child_changes(
-    submit: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    submit: Any, running_until: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wait, "PROGRESS_SECONDS", 0.0)
-    event_of(trigger(submit("sleep 1", size=2)))
+    event_of(trigger(submit(running_until(2, "2 running"), size=2)))
     lines = [line for line in capsys.readouterr().out.splitlines() if "2 children: 2 running" in line]
     assert len(lines) > 1
 
@@ -108,10 +131,9 @@ def test_the_files_that_are_done_are_counted(put: Any, s3: Any, empty_bucket: st
 
 
 def test_files_that_cannot_be_counted_are_said_to_be_and_nothing_more(
-    submit: Any, capsys: pytest.CaptureFixture[str]
+    submit: Any, running_until: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert event_of(trigger(submit("true"), files=2))["status"] == "SUCCEEDED"
-    event_of(trigger(submit("sleep 0.5"), files=2))
+    assert event_of(trigger(submit(running_until(1)), files=2))["status"] == "SUCCEEDED"
     assert "could not be counted" in capsys.readouterr().out
 
 

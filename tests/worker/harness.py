@@ -29,6 +29,8 @@ RECORDINGS = ROOT / "tests" / "recordings"
 RUN = "child_job_input/manual__2026-11-23-ab12/"
 TEXT_ONLY: dict[str, Any] = {"output_formats": []}
 """Run options of a test that states none."""
+ONE_AT_ONCE = "deepspeech-tflite"
+"""An engine that takes one piece at once, so recordings end one after the other, and few are in progress."""
 TEXTS = {entry["file"]: entry["text"] for entry in json.loads((RECORDINGS / "transcripts.json").read_text("utf-8"))}
 SHORT = "dictate__forhelp.wav"  # 1.7 s
 

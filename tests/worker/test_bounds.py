@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.worker.harness import SHORT, SOURCES, TEXTS, Bucket, ended, wait_for, with_limits
+from tests.worker.harness import ONE_AT_ONCE, SHORT, SOURCES, TEXTS, Bucket, ended, wait_for, with_limits
 from tests.worker.proxy import Call, Proxy, proxied
 from tests.worker.sounds import RATE, speech, wav
 from transcriber.decoder import DecodedPieces
@@ -36,8 +36,6 @@ from transcription_contract.words import Word
 RECORDING = Recording("input/a.wav", "b", 1, datetime(2026, 11, 20, tzinfo=UTC), False)
 
 MEBI = 1 << 20
-ONE_AT_ONCE = "deepspeech-tflite"
-"""An engine that takes one piece at once. For one that takes many, the limits on recordings are larger."""
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.worker.harness import TEXTS, Bucket, ended, recording, wait_for
+from tests.worker.harness import ONE_AT_ONCE, TEXTS, Bucket, ended, recording, wait_for
 from tests.worker.proxy import Call, Proxy, proxied
 from tests.worker.sounds import RATE, encoded, wav
 
@@ -291,9 +291,14 @@ def test_after_sigterm_a_retry_completes_the_work(bucket: Bucket, fault: Any) ->
     proxy, address = fault
     names = [f"{number}-{name}" for number in range(3) for name in TEXTS]
     bucket.plan(*(bucket.put(name, recording(name.split("-", 1)[1])) for name in names))
+    bucket.set_options(engine=ONE_AT_ONCE)
     with bucket.worker(AWS_ENDPOINT_URL=address) as worker:
-        wait_for(lambda: "delete input" in proxy.steps())
-        worker.send_signal(signal.SIGTERM)
+
+        def stop(call: Call) -> None:
+            if call.step == "delete input":
+                worker.send_signal(signal.SIGTERM)
+
+        proxy.before = stop
         run = ended(worker)
     assert run.code == 75, run
     assert run.events[-1]["event"] == "stopped"
