@@ -99,7 +99,7 @@ def test_a_child_that_cannot_write_its_scratch_folder_says_what_to_do(children: 
     assert "traceback" not in ended.event("stopped")
 
 
-@pytest.mark.parametrize("most", ["3", "8", "12", "20"])
+@pytest.mark.parametrize("most", ["8", "12", "20"])  # with fewer, Docker itself may fail to start the container
 def test_a_child_that_may_not_have_enough_processes_says_so(most: str, children: Children) -> None:
     names = children.plan(16)
     ended = children.run(pids_limit=most)
