@@ -1,8 +1,9 @@
 """Runs the tests, each suite in its own environment: `python -m tests.run [--coverage] [--jobs N] [ARGUMENT ...]`.
 
-The arguments are pytest's. Paths in them select their suites. N suites run at the same time, by default one for each
-CPU. The output of a suite appears after its end: everything if it failed, else its summary. A suite that runs alone
-prints its output at once, as all do with `--jobs 1`. All suites run to their end, even after one failed.
+The arguments are pytest's. Paths in them select their suites. N suites run at the same time, by default one for two
+CPUs, because a suite itself runs containers side by side. The output of a suite then appears after its end: everything
+if it failed, else its summary. A suite that runs alone prints its output at once. All suites run to their end, even
+after one failed.
 """
 
 from __future__ import annotations
@@ -205,7 +206,7 @@ def verdict(codes: Mapping[Suite, int], *, chosen: bool) -> int:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--coverage", action="store_true")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2))
     own, given = parser.parse_known_args(arguments)
     paths = [
         argument for argument in given if argument.startswith("tests") and Path(argument.partition("::")[0]).exists()
