@@ -61,10 +61,10 @@ def part_seconds(model: AcousticModel, runs: Acoustics, rows: int) -> dict[str, 
 def product_seconds(layer: Dense, rows: int, is_lstm: bool) -> float:
     """CPU seconds for a frame in the layer's product alone. The LSTM has one frame of each row at a time."""
     count = rows if is_lstm else rows * FRAMES_PER_ROUND
-    product, chance = Product(layer.weights), np.random.default_rng(7)
+    product = Product(layer.weights)
     values: npt.NDArray[np.generic] = np.ones((count, layer.inputs), np.float32)
     if layer.scale is not None:
-        values = chance.integers(0, 255, values.shape).astype(np.uint8)
+        values = np.random.default_rng(7).integers(0, 255, values.shape).astype(np.uint8)
     return median(lambda: product(values)) / count
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -57,20 +56,18 @@ def home_variables(home: Path) -> dict[str, str]:
 
 
 def migrate(variables: Mapping[str, str]) -> None:
-    """Create or update Airflow's database, once for each version of Airflow. Processes may call it at the same time.
+    """Create or update Airflow's database, once for each version of Airflow.
 
     Raises:
         subprocess.CalledProcessError: the command failed. Its output is on stderr.
     """
     home = Path(variables["AIRFLOW_HOME"])
     made = home / f"migrated-{version('apache-airflow')}"
+    if made.exists():
+        return
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "migration.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if made.exists():
-            return
-        run(["db", "migrate"], variables)
-        made.touch()
+    run(["db", "migrate"], variables)
+    made.touch()
 
 
 def migrate_empty() -> None:

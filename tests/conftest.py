@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-# Suites run at the same time (tests/run.py), so each has a home of its own.
-HOME = PROJECT / ".local" / "tests" / os.environ.get("TEST_SUITE", "pytest")
+HOME = PROJECT / ".local" / "tests"
 
 # Set Airflow's home and folders before any import of Airflow, so that tests do not use the user's Airflow.
 os.environ["AIRFLOW_HOME"] = str(HOME)
@@ -22,7 +21,7 @@ os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{HOME / 'airflow.db'}"
 
-# Other suites keep the machine busy. The current profile, which is another one in CI, is its base.
+# Other programs may keep the machine busy. The current profile, which is another one in CI, is its base.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 
