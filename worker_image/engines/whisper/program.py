@@ -2,8 +2,8 @@
 
 A voice detector goes in front of the model: what is no speech is not transcribed. Behind it stand the model's own
 measures: a window that it takes for no speech is dropped, and one whose text repeats itself without end is recognised
-again without repetitions. Where a text ends long before the speech, a new window starts. One window at a time costs the
-least on a CPU, in processes side by side (docs/engines.md has the figures).
+again without repetitions. Speech that a text leaves out is recognised again. One window at a time costs the least on a
+CPU, in processes side by side (docs/decisions/0018-whisper-one-window-at-a-time.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from faster_whisper.audio import pad_or_trim
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens, merge_punctuations
 from faster_whisper.vad import VadOptions, get_speech_timestamps
-from speech_windows import RATE, WINDOW_SECONDS, Audio, Stretch, Window, next_window, trimmed
+from speech_windows import RATE, WINDOW_SECONDS, Audio, Stretch, Window, left_out, next_window, trimmed
 from whisper_tokens import completed
 
 AUTO = "auto"
@@ -37,8 +37,7 @@ NO_SPEECH, UNSURE = 0.6, -1.0
 # A text that compresses better than this repeats itself, as in OpenAI's program. People do that, too, but no faster
 # than they speak: nobody says so many tokens a second.
 REPETITIVE, FASTER_THAN_SPEECH = 2.4, 13.0
-LEFT_SECONDS = 3.0  # of speech after the last word, which are recognised again
-PROGRESS_SECONDS = 1.0  # of a window, before a new one may start in it
+LEAST_PART = 1.0  # seconds of each part of a window that is cut in two
 LONGEST_MEDIAN = 0.7  # seconds of a word
 # What belongs to the word after it, and to the word before it.
 BEFORE = "\"'“¿([{-"
@@ -115,8 +114,9 @@ class Whisper:
         speech = speech_in(piece)
         language = self._language
         segments = []
-        while speech:
-            window = next_window(speech)
+        beginning: Window | None = None  # of a window, to be recognised by itself
+        while speech or beginning:
+            window, beginning = beginning or next_window(speech), None
             features = self._encoded(window.audio(piece))
             language = language or self._spoken_language(features)
             tokenizer = self._tokenizer(language)
@@ -124,11 +124,19 @@ class Whisper:
             words = self._aligned(window, features, heard, tokenizer) if heard else []
             if not heard or not words:
                 continue
-            # The model sometimes ends its text long before the speech ends.
-            end = words[-1].end
-            if end >= PROGRESS_SECONDS and window.length / RATE - end > LEFT_SECONDS:
-                speech.extendleft(reversed(window.after(end)))
-            segments.append(_segment(window, words, heard.score, language))
+            length = window.length / RATE
+            if gap := left_out([(word.start, word.end) for word in words], length):
+                start, end = gap
+                if start >= LEAST_PART:
+                    words = [word for word in words if word.start < start]
+                    _, rest = window.cut(start)
+                    speech.extendleft(reversed(rest.stretches))
+                elif length - end >= LEAST_PART:
+                    beginning, rest = window.cut(end)
+                    speech.extendleft(reversed(rest.stretches))
+                    continue
+            if words:
+                segments.append(_segment(window, words, heard.score, language))
         return segments
 
     def _encoded(self, audio: Audio) -> Any:
@@ -170,25 +178,25 @@ class Whisper:
         return Heard(tokens, result.scores[0] * len(tokens), result.no_speech_prob)
 
     def _aligned(self, window: Window, features: Any, heard: Heard, tokenizer: Tokenizer) -> list[Word]:
-        """The words with their times in the window."""
+        """The words with their times in the window, which may be too long."""
         tokens = [token for token in heard.tokens if token < tokenizer.eot]
         if not tokens:
             return []
         frames = min(window.length * self._model.frames_per_second // RATE + 1, WINDOW_SECONDS * 100)
         [found] = self._model.find_alignment(tokenizer, [tokens], features, [frames])
         merge_punctuations(found, BEFORE, AFTER)
-        found = [word for word in found if word["word"].strip()]
-        times = [(float(word["start"]), float(word["end"])) for word in found]
-        longest = 2 * min(LONGEST_MEDIAN, statistics.median([end - start for start, end in times] or [0.0]))
         return [
-            Word(word["word"], start, end, float(word["probability"]))
-            for word, (start, end) in zip(found, trimmed(times, longest), strict=True)
+            Word(word["word"], float(word["start"]), float(word["end"]), float(word["probability"]))
+            for word in found
+            if word["word"].strip()
         ]
 
 
 def _segment(window: Window, words: Sequence[Word], score: float, language: str) -> dict[str, Any]:
     """A window's words as the worker wants them, with their times in the piece."""
-    placed = [window.times_in_piece(word.start, word.end) for word in words]
+    times = [(word.start, word.end) for word in words]
+    longest = 2 * min(LONGEST_MEDIAN, statistics.median(end - start for start, end in times))
+    placed = [window.times_in_piece(start, end) for start, end in trimmed(times, longest)]
     return {
         "start": window.start,
         "end": placed[-1][1],

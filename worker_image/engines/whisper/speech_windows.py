@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ Stretch = tuple[int, int]
 
 RATE = 16_000
 WINDOW_SECONDS = 30
+LEFT_SECONDS = 2.0  # longer than a word, and than the silences that the voice detector leaves in
 
 
 @dataclass
@@ -57,10 +59,11 @@ class Window:
         latest = last / RATE
         return min(start + shift, latest), min(end + shift, latest)
 
-    def after(self, seconds: float) -> list[Stretch]:
-        """What is left of the stretches after this second of the window."""
-        cut = round(self.times_in_piece(seconds, seconds)[0] * RATE)
-        return [(max(start, cut), end) for start, end in self.stretches if end > cut]
+    def cut(self, seconds: float) -> tuple[Window, Window]:
+        """The window until this second of it, and the rest."""
+        place = round(self.times_in_piece(seconds, seconds)[0] * RATE)
+        before = [(start, min(end, place)) for start, end in self.stretches if start < place]
+        return Window(before), Window([(max(start, place), end) for start, end in self.stretches if end > place])
 
 
 def next_window(speech: deque[Stretch]) -> Window:
@@ -77,6 +80,20 @@ def next_window(speech: deque[Stretch]) -> Window:
 
 def _length(stretch: Stretch) -> int:
     return stretch[1] - stretch[0]
+
+
+def left_out(words: Sequence[tuple[float, float]], length: float) -> tuple[float, float] | None:
+    """Where the first stretch of a window that has speech and no text starts and ends; None if there is none.
+
+    Without time stamps the model sometimes leaves out sentences. The alignment then stretches a word over them, or leaves
+    them between two words.
+
+    Args:
+        words: Start and end of each word. All are seconds of the window.
+        length: The window's.
+    """
+    edges = (0.0, *chain.from_iterable(words), length)
+    return next(((start, end) for start, end in pairwise(edges) if end - start > LEFT_SECONDS), None)
 
 
 def trimmed(words: Sequence[tuple[float, float]], most: float) -> list[tuple[float, float]]:
