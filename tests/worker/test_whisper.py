@@ -317,16 +317,20 @@ def test_a_window_is_cut_at_a_second_of_it(windows: Any, second: float, before: 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([(0, 1), (1, 2.5), (3, 4)], None),
-        ([(0, 1), (1, 3.5), (3.5, 4)], (1, 3.5)),
-        ([(0, 2.5), (2.5, 4)], (0, 2.5)),
-        ([(0, 0.5), (3, 3.5)], (0.5, 3)),
-        ([(3, 3.5), (3.5, 4)], (0, 3)),
-        ([(0, 1), (1, 1.9)], (1.9, 4)),
-        ([(0, 1), (1, 4)], (1, 4)),
+        ([("a", 0, 1), ("b", 1, 2.5), ("c", 3, 4)], None),
+        ([("a", 0, 1), ("b", 1, 3.5), ("c", 3.5, 4)], (1, 3.5)),
+        ([("a", 0, 2.5), ("b", 2.5, 4)], (0, 2.5)),
+        ([("a", 0, 0.5), ("b", 3, 3.5)], (0.5, 3)),
+        ([("a", 3, 3.5), ("b", 3.5, 4)], (0, 3)),
+        ([("a", 0, 1), ("b", 1, 1.9)], (1.9, 4)),
+        ([("a", 0, 1), ("b", 1, 4)], (1, 4)),
+        ([("a", 0, 1), ("762.", 1, 4)], None),
+        ([("62", 0, 2.5), ("a", 2.5, 4)], (0, 2.5)),
     ],
 )
-def test_speech_without_a_word_for_two_seconds_is_left_out(windows: Any, words: Any, expected: Any) -> None:
+def test_speech_without_a_word_for_two_seconds_is_left_out_but_for_numbers(
+    windows: Any, words: Any, expected: Any
+) -> None:
     assert windows.left_out(words, 4) == expected
 
 

@@ -125,7 +125,7 @@ class Whisper:
             if not heard or not words:
                 continue
             length = window.length / RATE
-            if gap := left_out([(word.start, word.end) for word in words], length):
+            if gap := left_out([word[:3] for word in words], length):
                 start, end = gap
                 if start >= LEAST_PART:
                     words = [word for word in words if word.start < start]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ Stretch = tuple[int, int]
 RATE = 16_000
 WINDOW_SECONDS = 30
 LEFT_SECONDS = 2.0  # longer than a word, and than the silences that the voice detector leaves in
+DIGIT_SECONDS = 1.0  # at most; a number of many digits is one word
 
 
 @dataclass
@@ -82,18 +82,24 @@ def _length(stretch: Stretch) -> int:
     return stretch[1] - stretch[0]
 
 
-def left_out(words: Sequence[tuple[float, float]], length: float) -> tuple[float, float] | None:
+def left_out(words: Sequence[tuple[str, float, float]], length: float) -> tuple[float, float] | None:
     """Where the first stretch of a window that has speech and no text starts and ends; None if there is none.
 
-    Without time stamps the model sometimes leaves out sentences. The alignment then stretches a word over them, or leaves
-    them between two words.
+    Without time stamps the model sometimes leaves out sentences. The alignment then stretches a word over them, or
+    leaves them between two words.
 
     Args:
-        words: Start and end of each word. All are seconds of the window.
+        words: Text, start and end of each word. All are seconds of the window.
         length: The window's.
     """
-    edges = (0.0, *chain.from_iterable(words), length)
-    return next(((start, end) for start, end in pairwise(edges) if end - start > LEFT_SECONDS), None)
+    heard = 0.0
+    for text, start, end in (*words, ("", length, length)):
+        if start - heard > LEFT_SECONDS:
+            return heard, start
+        if end - start > max(LEFT_SECONDS, DIGIT_SECONDS * sum(map(str.isdigit, text))):
+            return start, end
+        heard = end
+    return None
 
 
 def trimmed(words: Sequence[tuple[float, float]], most: float) -> list[tuple[float, float]]:
