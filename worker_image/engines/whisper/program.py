@@ -125,16 +125,15 @@ class Whisper:
             if not heard or not words:
                 continue
             length = window.length / RATE
-            if gap := left_out([word[:3] for word in words], length):
-                start, end = gap
-                if start >= LEAST_PART:
-                    words = [word for word in words if word.start < start]
-                    _, rest = window.cut(start)
-                    speech.extendleft(reversed(rest.stretches))
-                elif length - end >= LEAST_PART:
-                    beginning, rest = window.cut(end)
-                    speech.extendleft(reversed(rest.stretches))
+            start, end = left_out([word[:3] for word in words], length) or (length, length)
+            at = start if start >= LEAST_PART else end  # where the next window starts
+            if length - at >= LEAST_PART:
+                before, rest = window.cut(at)
+                speech.extendleft(reversed(rest.stretches))
+                if at == end:
+                    beginning = before
                     continue
+                words = [word for word in words if word.start < at]
             if words:
                 segments.append(_segment(window, words, heard.score, language))
         return segments

@@ -18,7 +18,7 @@ Stretch = tuple[int, int]
 RATE = 16_000
 WINDOW_SECONDS = 30
 LEFT_SECONDS = 2.0  # longer than a word, and than the silences that the voice detector leaves in
-DIGIT_SECONDS = 1.0  # at most; a number of many digits is one word
+DIGIT_SECONDS = 1.0  # the longest that a digit takes; a number of many digits is one word
 
 
 @dataclass
@@ -83,22 +83,22 @@ def _length(stretch: Stretch) -> int:
 
 
 def left_out(words: Sequence[tuple[str, float, float]], length: float) -> tuple[float, float] | None:
-    """Where the first stretch of a window that has speech and no text starts and ends; None if there is none.
+    """Start and end of the first speech in a window that its text leaves out, or None.
 
     Without time stamps the model sometimes leaves out sentences. The alignment then stretches a word over them, or
     leaves them between two words.
 
     Args:
-        words: Text, start and end of each word. All are seconds of the window.
-        length: The window's.
+        words: Text, start and end of each word. All times are seconds of the window.
+        length: Length of the window.
     """
-    heard = 0.0
+    previous_end = 0.0
     for text, start, end in (*words, ("", length, length)):
-        if start - heard > LEFT_SECONDS:
-            return heard, start
+        if start - previous_end > LEFT_SECONDS:
+            return previous_end, start
         if end - start > max(LEFT_SECONDS, DIGIT_SECONDS * sum(map(str.isdigit, text))):
             return start, end
-        heard = end
+        previous_end = end
     return None
 
 
